@@ -1,0 +1,148 @@
+"""Work orders: bring another system to the row's present state, and keep at it."""
+
+import logging
+import random
+import time
+from datetime import timedelta
+
+from django.db.models import F
+from django.utils import timezone
+
+from ..errors import DomainError, Unavailable
+from .models import WorkOrder
+
+logger = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=60)  # longer than every call that a handler makes
+LONGEST_PAUSE = 300  # seconds between two tries
+WAIT = 1.0  # seconds that an order waits for another, unless that wakes it
+POLL_INTERVAL = 0.05  # seconds, while a door waits for its own orders
+
+# destination -> function(object_id); the apps register theirs when they are ready
+HANDLERS = {}
+
+
+class NotYet(Exception):
+    """The order waits for another one of its organization; that is no failure."""
+
+
+def register(destination, handler):
+    """
+    Let ``handler`` serve ``destination``.
+
+    A handler reads the present state itself, may run twice, and holds no
+    transaction open during its calls. Raises: Unavailable, to be tried again;
+    NotYet; any other DomainError parks the order until somebody looks.
+    """
+    HANDLERS[destination] = handler
+
+
+def run_one(*, organization_id=None):
+    """Take one order that is due and run it; return it, or None if none is due."""
+    order = claim(organization_id=organization_id)
+    if order is not None:
+        _run(order)
+    return order
+
+
+def run_for(organization_id, *, deadline):
+    """
+    Run the orders of one organization here and now, until none is left to do.
+
+    For a door whose caller must see the effect. Returns whether all is done. If
+    one is parked, or the deadline (time.monotonic()) passes, the worker goes on.
+    """
+    orders = WorkOrder.objects.filter(organization_id=organization_id)
+    while True:
+        if run_one(organization_id=organization_id) is not None:
+            continue
+        states = set(orders.values_list("state", flat=True))
+        if WorkOrder.State.PARKED in states:
+            return False
+        if WorkOrder.State.DUE not in states:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_INTERVAL)
+
+
+def claim(*, organization_id=None):
+    """Lease the next order that is due, so that nobody else runs it meanwhile."""
+    now = timezone.now()
+    orders = WorkOrder.objects.claimable(now)
+    if organization_id is not None:
+        orders = orders.filter(organization_id=organization_id)
+    for order in orders.order_by("-urgent", "due_at", "id")[:20]:
+        # The fence that was read must still stand: of two that saw the same
+        # row, one updates it and the other goes on to the next.
+        mine = orders.filter(pk=order.pk, fence=order.fence)
+        if mine.update(leased_until=now + LEASE, fence=order.fence + 1):
+            order.refresh_from_db()
+            return order
+    return None
+
+
+def _run(order):
+    try:
+        HANDLERS[order.destination](order.object_id)
+    except NotYet:
+        _postpone(order, seconds=WAIT, attempts=order.attempts, error="")
+    except Unavailable as error:
+        _retry(order, str(error))
+    except DomainError as error:
+        logger.error("Work order %s is parked: %s", order, error)
+        _close(
+            order,
+            state=WorkOrder.State.PARKED,
+            error=str(error),
+            error_code=error.code,
+        )
+    except Exception as error:
+        # A bug of ours, or a system that answers nonsense. Its text could hold
+        # anything, so the row keeps only the kind; the log has the trace.
+        logger.exception("Work order %s failed.", order)
+        _retry(order, f"Unexpected {type(error).__name__}; see the log.")
+    else:
+        now = timezone.now()
+        _close(order, state=WorkOrder.State.DONE, error="", finished_at=now)
+        # Whatever waits for this one need not wait any longer.
+        WorkOrder.objects.filter(
+            organization_id=order.organization_id, state=WorkOrder.State.DUE, error=""
+        ).update(due_at=now)
+
+
+def _close(order, **changes):
+    """Close the order, unless it was asked for anew, or taken by somebody else."""
+    held = WorkOrder.objects.filter(pk=order.pk, fence=order.fence)
+    if held.filter(generation=order.generation).update(leased_until=None, **changes):
+        return
+    if held.update(leased_until=None):  # asked for anew: it is due already
+        return
+    # The lease was lost and another holder has run meanwhile. This late call may
+    # have put an older state over a newer one, so the truth is applied again.
+    logger.warning("Work order %s outlived its lease and is run again.", order)
+    WorkOrder.objects.filter(pk=order.pk).update(
+        generation=F("generation") + 1,
+        state=WorkOrder.State.DUE,
+        due_at=timezone.now(),
+    )
+
+
+def _retry(order, error):
+    attempts = order.attempts + 1
+    pause = min(2 ** min(attempts, 16) * 0.25, LONGEST_PAUSE)
+    pause *= random.uniform(0.8, 1.2)  # noqa: S311  spreads retries, no secret
+    logger.warning("Work order %s: try %d failed: %s", order, attempts, error)
+    _postpone(order, seconds=pause, attempts=attempts, error=error)
+
+
+def _postpone(order, *, seconds, attempts, error):
+    WorkOrder.objects.filter(
+        pk=order.pk, fence=order.fence, generation=order.generation
+    ).update(
+        leased_until=None,
+        due_at=timezone.now() + timedelta(seconds=seconds),
+        attempts=attempts,
+        error=error,
+    )
+    WorkOrder.objects.filter(pk=order.pk, fence=order.fence).update(leased_until=None)
