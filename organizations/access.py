@@ -1,0 +1,106 @@
+"""
+Who may touch an organization: one statement loads the row and the caller's roles.
+
+Two must agree: the roles in the database, which are always fresh, and the
+authorization service, whose "yes" is reused only while nothing has changed. So
+a revocation holds at once, and no "yes" is made up while the service is down.
+"""
+
+from django.conf import settings
+from django.db.models import F, FilteredRelation, Q
+
+from orgmanager.authorization.decisions import decisions
+from orgmanager.authorization.schema import (
+    ORGANIZATION,
+    admins_on_platform,
+    allows,
+    effective_roles,
+)
+
+from .exceptions import OrganizationNotFound, OrganizationSuspended, PermissionDenied
+from .models import Organization, User
+
+Status = Organization.Status
+USABLE = (Status.ACTIVE, Status.SUSPENDED, Status.DELETING)
+CLOSED = (Status.SUSPENDED, Status.DELETING)
+
+
+def is_known_organization(organization_id):
+    """Return whether tokens of the organization's realm are looked at at all."""
+    return Organization.objects.filter(pk=organization_id, status__in=USABLE).exists()
+
+
+def role_of_admins_on_platform():
+    """Return the role that an org_admin has on the platform here, or ""."""
+    return admins_on_platform(
+        installation_type=settings.INSTALLATION_TYPE,
+        operator_realm=settings.OPERATOR_REALM,
+    )
+
+
+def load(principal, organization_id, permission):
+    """
+    Return the organization if ``principal`` has ``permission`` on it.
+
+    Raises: OrganizationNotFound, also for other people's organizations;
+    PermissionDenied; OrganizationSuspended; Unavailable when the authorization
+    service had to be asked and did not answer.
+    """
+    organization, roles = _load_with_roles(principal, organization_id)
+    if organization is None or not roles:
+        raise OrganizationNotFound(
+            f"There is no organization {organization_id}, or it is not yours."
+        )
+    if not allows(roles, permission):
+        raise PermissionDenied(
+            f"This needs the permission {permission} on organization "
+            f"{organization.code}, and you are {_listed(roles)} there."
+        )
+    if principal.kind == "operator":
+        return organization  # vouched for by the operator realm's signature
+    if organization.status in CLOSED:
+        raise OrganizationSuspended(
+            f"Organization {organization.code} is {organization.status}. An operator "
+            "of the platform can resume it."
+        )
+    if not decisions.is_allowed(
+        subject=principal.subject,
+        permission=permission,
+        resource_type=ORGANIZATION,
+        resource_id=str(organization.pk),
+        generation=organization.authorization_generation,
+    ):
+        raise PermissionDenied(
+            f"The authorization service does not grant {permission} on organization "
+            f"{organization.code}. If you were given it just now, try again."
+        )
+    return organization
+
+
+def _load_with_roles(principal, organization_id):
+    """Return (organization or None, the caller's roles), in one statement."""
+    rows = list(
+        Organization.objects.visible()
+        .filter(pk=organization_id)
+        .annotate(
+            caller=FilteredRelation("users", condition=Q(users__id=principal.subject)),
+            caller_status=F("caller__status"),
+            caller_role=F("caller__memberships__role"),
+        )
+    )
+    if not rows:
+        return None, frozenset()
+    roles = set()
+    if principal.kind == "operator":
+        roles.add("operator")
+    if principal.kind == "user" and principal.organization_id == str(organization_id):
+        roles |= {
+            row.caller_role
+            for row in rows
+            if row.caller_role and row.caller_status == User.Status.ACTIVE
+        }
+    return rows[0], effective_roles(roles, admins=role_of_admins_on_platform())
+
+
+def _listed(roles):
+    return ", ".join(sorted(roles))

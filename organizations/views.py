@@ -1,0 +1,166 @@
+"""The REST door: parse, authorize, call one operation, render."""
+
+from types import SimpleNamespace
+
+from django.conf import settings
+from django.http import Http404
+from django.views.decorators.debug import sensitive_variables
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import status as http
+from rest_framework.permissions import AllowAny
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from orgmanager.outbox.models import Event
+from orgmanager.pagination import KeysetPagination
+from orgmanager.permissions import IsLicenceService, IsServiceAccount
+from orgmanager.preconditions import etag
+from orgmanager.throttles import RegistrationThrottle
+
+from . import access, operations, registration, status
+from .models import Registration
+from .serializers import (
+    EnvironmentSerializer,
+    EventSerializer,
+    LicenceSerializer,
+    OrganizationSerializer,
+    RealmSerializer,
+    RegisteredSerializer,
+    RegisterSerializer,
+    RegistrationSerializer,
+)
+
+
+class EnvironmentView(APIView):
+    """GET /env: is the installation set up, and where does one sign in?"""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(operation_id="readEnvironment", responses=EnvironmentSerializer)
+    def get(self, request):
+        return Response(status.environment())
+
+
+class RegistrationView(APIView):
+    """/org/single: the first run of an on-premises installation."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    def initial(self, request, *args, **kwargs):
+        if settings.INSTALLATION_TYPE == "SAAS":
+            raise Http404
+        super().initial(request, *args, **kwargs)
+
+    def get_throttles(self):
+        return [RegistrationThrottle()] if self.request.method == "POST" else []
+
+    @extend_schema(operation_id="readRegistration", responses=RegistrationSerializer)
+    def get(self, request):
+        current = Registration.objects.filter(state__in=Registration.OPEN).first()
+        if current is None:
+            return Response({"state": "NONE", "steps": []})
+        result = registration.outcome(current)
+        body = {
+            "state": current.state,
+            "organization_id": current.organization_id,
+            "code": result.organization.code,
+            "steps": registration.steps(current),
+        }
+        return Response(RegistrationSerializer(body).data)
+
+    @extend_schema(
+        operation_id="register",
+        request=RegisterSerializer,
+        responses={
+            201: RegisteredSerializer,
+            202: OpenApiResponse(
+                RegistrationSerializer,
+                description="Still running; look at Location. Send the same again.",
+            ),
+        },
+    )
+    @sensitive_variables("form", "admin", "fields")
+    def post(self, request):
+        registration.refuse_if_registered()
+        form = RegisterSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        fields = form.validated_data
+        admin = dict(fields["admin"])
+        result = registration.register(
+            token=fields["token"],
+            password=admin.pop("password"),
+            admin=admin,
+            name=fields["organization_name"],
+            actor="first-run",
+        )
+        if result.is_done:
+            body = {"organization": status.sign_in_details(result.organization)}
+            return Response(body, status=http.HTTP_201_CREATED)
+        response = self.get(request)
+        response.status_code = http.HTTP_202_ACCEPTED
+        response["Location"] = "/org/api/org/single"
+        response["Retry-After"] = "2"
+        return response
+
+
+class OrganizationView(APIView):
+    """/organizations/{id}"""
+
+    @extend_schema(operation_id="readOrganization", responses=OrganizationSerializer)
+    def get(self, request, organization_id):
+        organization = access.load(request.user, organization_id, "org_read")
+        body = OrganizationSerializer(organization).data
+        return Response(body, headers={"ETag": etag(organization)})
+
+
+class OrganizationEventsView(APIView):
+    """/organizations/{id}/events"""
+
+    @extend_schema(
+        operation_id="listOrganizationEvents",
+        responses=EventSerializer(many=True),
+    )
+    def get(self, request, organization_id):
+        access.load(request.user, organization_id, "org_audit_read")
+        events = Event.objects.filter(organization_id=organization_id)
+        return _page(request, self, events.select_related("stream"), EventSerializer)
+
+
+class RealmView(APIView):
+    """/internal/organizations/{id}/realm"""
+
+    permission_classes = (IsServiceAccount,)
+
+    @extend_schema(operation_id="readRealm", responses=RealmSerializer)
+    def get(self, request, organization_id):
+        return Response(status.realm(organization_id))
+
+
+class LicenceView(APIView):
+    """/internal/organizations/{id}/licence"""
+
+    permission_classes = (IsLicenceService,)
+
+    @extend_schema(
+        operation_id="syncLicence",
+        request=LicenceSerializer,
+        responses=LicenceSerializer,
+    )
+    def put(self, request, organization_id):
+        form = LicenceSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        licence = SimpleNamespace(
+            organization_id=organization_id, **form.validated_data
+        )
+        row, _ = operations.sync_licence(
+            organization_id, licence, source="rest", actor=request.user.actor
+        )
+        return Response(LicenceSerializer(row).data)
+
+
+def _page(request, view, rows, serializer_class):
+    paginator = KeysetPagination()
+    page = paginator.paginate_queryset(rows, request, view=view)
+    return paginator.get_paginated_response(serializer_class(page, many=True).data)
