@@ -30,7 +30,16 @@ class OperationCommand(BaseCommand):
         except ObjectDoesNotExist as error:
             raise CommandError(str(error)) from error
         except ValidationError as error:
-            raise CommandError("; ".join(error.messages)) from error
+            raise CommandError(_sentences(error)) from error
+
+
+def _sentences(error):
+    if not hasattr(error, "error_dict"):
+        return " ".join(error.messages)
+    return " ".join(
+        f"{field}: {' '.join(messages)}"
+        for field, messages in error.message_dict.items()
+    )
 
 
 def _login_name():
