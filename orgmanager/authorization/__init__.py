@@ -1,0 +1,5 @@
+"""Authorization: may this subject do that, here?"""
+
+from ..backends import BackendProxy
+
+authorization = BackendProxy("AUTHORIZATION")
