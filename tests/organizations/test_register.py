@@ -20,6 +20,7 @@ from orgmanager.errors import Invalid, Unavailable
 from orgmanager.identity import identity
 from orgmanager.licence_server import licence_server
 from orgmanager.licence_server.backends.base import InvalidRegistrationToken
+from orgmanager.outbox import work
 from orgmanager.outbox.models import Event, WorkOrder
 
 from ..conftest import ADMIN, PASSWORD
@@ -172,8 +173,6 @@ def test_register_goes_on_where_a_crash_left_it(make_token, db):
         actor="test",
     )
     # The process is gone; a worker finds the orders.
-    from orgmanager.outbox import work
-
     while work.run_one():
         pass
     started.refresh_from_db()
@@ -194,8 +193,6 @@ def test_cancel_registration_removes_what_it_made_and_reopens(
         actor="test",
     )
     WorkOrder.objects.filter(destination="activation").delete()  # never gets that far
-    from orgmanager.outbox import work
-
     while work.run_one():
         pass
     assert identity.find_realm(org_id)
