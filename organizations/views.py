@@ -15,7 +15,6 @@ from orgmanager.outbox.models import Event
 from orgmanager.pagination import KeysetPagination
 from orgmanager.permissions import IsLicenceService, IsServiceAccount
 from orgmanager.preconditions import etag
-from orgmanager.throttles import RegistrationThrottle
 
 from . import access, operations, registration, status
 from .models import Registration
@@ -52,9 +51,6 @@ class RegistrationView(APIView):
         if settings.INSTALLATION_TYPE == "SAAS":
             raise Http404
         super().initial(request, *args, **kwargs)
-
-    def get_throttles(self):
-        return [RegistrationThrottle()] if self.request.method == "POST" else []
 
     @extend_schema(operation_id="readRegistration", responses=RegistrationSerializer)
     def get(self, request):
