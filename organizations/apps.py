@@ -6,9 +6,9 @@ class OrganizationsConfig(AppConfig):
     verbose_name = "Organizations"
 
     def ready(self):
-        from . import effects, events, inbox, operations, receivers  # noqa: F401
-
         from orgmanager.outbox import work, worker
+
+        from . import effects, events, inbox, operations, receivers  # noqa: F401
 
         work.register(events.USERS_REALM, effects.converge_users_realm)
         work.register(

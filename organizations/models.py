@@ -172,7 +172,10 @@ class User(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(
-        Organization, models.CASCADE, related_name="users", verbose_name=_("organization")
+        Organization,
+        models.CASCADE,
+        related_name="users",
+        verbose_name=_("organization"),
     )
     email = models.EmailField(_("e-mail"), max_length=254)
     first_name = models.CharField(_("first name"), max_length=100)

@@ -121,7 +121,10 @@ def rehearse(*, token, admin, password):
     """
     checks = [
         ("not registered yet", refuse_if_registered),
-        ("password", lambda: check_password(password, admin["email"], pointer="/admin/password")),
+        (
+            "password",
+            lambda: check_password(password, admin["email"], pointer="/admin/password"),
+        ),
         ("registration token", lambda: check_token(token)),
         ("identity provider", identity.ping),
         ("authorization service", authorization.ping),

@@ -12,7 +12,6 @@ class IsServiceAccount(BasePermission):
     A principal of that kind has the role, or its token would not have passed.
     """
 
-
     message = (
         "This address is for services of the platform: sign in with a client of the "
         "service-account realm that has the role SA_FLOWX."

@@ -11,7 +11,9 @@ api = [
     path("", include("organizations.urls")),
     path(
         "schema",
-        SpectacularJSONAPIView.as_view(authentication_classes=[], permission_classes=[]),
+        SpectacularJSONAPIView.as_view(
+            authentication_classes=[], permission_classes=[]
+        ),
         name="schema",
     ),
     path(

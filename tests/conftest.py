@@ -45,7 +45,9 @@ def register(db, make_token):
 
     def register(*, token=None, **changes):
         given = {"admin": ADMIN, "password": PASSWORD, "actor": "test"} | changes
-        return registration.register(**given, token=make_token() if token is None else token)
+        return registration.register(
+            **given, token=make_token() if token is None else token
+        )
 
     return register
 

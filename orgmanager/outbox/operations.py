@@ -131,4 +131,3 @@ def _delete_in_batches(rows, size=1000):
         rows.model.objects.filter(pk__in=batch).delete()
         total += len(batch)
     return total
-

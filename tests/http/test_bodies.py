@@ -62,7 +62,8 @@ def test_a_body_past_the_limit_is_a_413(db, client):
 
 
 @pytest.mark.parametrize(
-    "content_type", ["text/plain", "application/xml", "multipart/form-data", "x/y;;=", ""]
+    "content_type",
+    ["text/plain", "application/xml", "multipart/form-data", "x/y;;=", ""],
 )
 def test_a_body_that_is_not_json_is_a_415(db, client, content_type):
     response = client.post(SINGLE, b"{}", content_type=content_type)

@@ -88,7 +88,7 @@ def test_five_bad_tokens_in_a_minute_are_enough(db, client):
     assert [post().status_code for _ in range(5)] == [400] * 5
     refused = post()
     assert refused.status_code == 429 and int(refused["Retry-After"]) > 0
-    assert 'r=0' in refused["RateLimit"]
+    assert "r=0" in refused["RateLimit"]
     assert post(REMOTE_ADDR="10.9.9.9").status_code == 400
 
 

@@ -67,7 +67,7 @@ def plant(point):
     elif point.startswith("after-close-"):
         work._close = crash_after_nth(work._close, int(point[-1]))
     elif point == "between-realm-and-forgetting":
-        identity.jwks  # build the backend
+        identity.ping()  # builds the backend
         backend = identity._backend
         backend.ensure_realm = crash_after_nth(backend.ensure_realm, 2)
     else:

@@ -13,13 +13,17 @@ django.setup()
 from django.utils import timezone  # noqa: E402
 
 from organizations import registration  # noqa: E402
-from organizations.models import Installation, Membership, Organization  # noqa: E402
-from organizations.models import Registration, User  # noqa: E402
+from organizations.models import (  # noqa: E402  # noqa: E402
+    Installation,
+    Membership,
+    Organization,
+    Registration,
+    User,
+)
 from orgmanager.authorization import authorization  # noqa: E402
 from orgmanager.identity import identity  # noqa: E402
 from orgmanager.outbox import work  # noqa: E402
 from orgmanager.outbox.models import Event, WorkOrder  # noqa: E402
-
 from tests.kill.crashing_register import ADMIN, PASSWORD  # noqa: E402
 
 
@@ -46,7 +50,9 @@ def end_state():
         "credential_kept": Registration.objects.get().credential is not None,
         "admin": [user.email, user.status],
         "roles": list(Membership.objects.values_list("role", flat=True)),
-        "realms_ours": [identity.find_realm(each)["marker"] == marker for each in realms],
+        "realms_ours": [
+            identity.find_realm(each)["marker"] == marker for each in realms
+        ],
         "granted": authorization.check(
             "orgmanager/organization", realms[0], "org_edit", str(user.pk)
         ),

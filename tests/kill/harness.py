@@ -98,7 +98,9 @@ class Run:
 
     def owed(self):
         with sqlite3.connect(self.var / "orgmanager.sqlite3", timeout=20) as database:
-            return database.execute("SELECT count(*) FROM outbox_delivery").fetchone()[0]
+            return database.execute("SELECT count(*) FROM outbox_delivery").fetchone()[
+                0
+            ]
 
     def published(self):
         """Return the log's events in its order: (id, organization, epoch, sequence)."""

@@ -131,7 +131,9 @@ def publish(value):
 
 def test_sync_licence_by_command_with_a_plan(make_organization, capsys):
     make_organization()
-    call_command("sync_licence", organization="acme", plan="Gold", valid_to="2030-12-31")
+    call_command(
+        "sync_licence", organization="acme", plan="Gold", valid_to="2030-12-31"
+    )
     assert "Gold, valid to 2030-12-31" in capsys.readouterr().out
     assert synced_events().count() == 1
 

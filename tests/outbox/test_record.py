@@ -86,9 +86,9 @@ def test_record_with_data_of_another_shape_is_refused(db):
 
 def test_record_of_more_than_the_broker_takes_is_refused(db, settings):
     settings.KAFKA_MESSAGE_MAX_BYTES = 6000
-    with pytest.raises(EventTooLarge, match="KAFKA_MESSAGE_MAX_BYTES"):
-        with transaction.atomic():
-            record_one(text="x" * 5000)
+    refused = pytest.raises(EventTooLarge, match="KAFKA_MESSAGE_MAX_BYTES")
+    with refused, transaction.atomic():
+        record_one(text="x" * 5000)
     assert not Event.objects.exists()
 
 

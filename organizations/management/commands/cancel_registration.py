@@ -1,8 +1,8 @@
 import time
 
+from organizations import operations
 from orgmanager.commands import OperationCommand
 from orgmanager.outbox import work
-from organizations import operations
 
 
 class Command(OperationCommand):

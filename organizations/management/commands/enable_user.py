@@ -1,5 +1,5 @@
-from orgmanager.commands import OperationCommand
 from organizations import operations
+from orgmanager.commands import OperationCommand
 
 
 class Command(OperationCommand):

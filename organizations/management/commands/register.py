@@ -2,8 +2,8 @@ import json
 
 from django.core.management.base import CommandError
 
-from orgmanager.commands import OperationCommand, read_secret
 from organizations import registration
+from orgmanager.commands import OperationCommand, read_secret
 
 
 class Command(OperationCommand):

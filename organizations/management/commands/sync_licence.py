@@ -3,11 +3,11 @@ from datetime import UTC, datetime, time
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from organizations import operations
+from organizations.models import Organization
 from orgmanager.commands import OperationCommand, read_secret
 from orgmanager.licence_server import licence_server
 from orgmanager.licence_server.backends.base import LicenceClaims
-from organizations import operations
-from organizations.models import Organization
 
 
 class Command(OperationCommand):

@@ -29,9 +29,7 @@ class LicenceServer(BaseLicenceServer):
         return read_registration(token, key=public_key, issuer=self.issuer)
 
     def read_licence(self, token):
-        return read_licence(
-            token, key=self._key().public_key(), issuer=self.issuer
-        )
+        return read_licence(token, key=self._key().public_key(), issuer=self.issuer)
 
     def ping(self):
         self._key()

@@ -6,125 +6,319 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='RejectedMessage',
+            name="RejectedMessage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('topic', models.CharField(editable=False, max_length=249, verbose_name='topic')),
-                ('partition', models.IntegerField(editable=False)),
-                ('offset', models.BigIntegerField(editable=False)),
-                ('key', models.BinaryField()),
-                ('value', models.BinaryField()),
-                ('error', models.TextField(editable=False, verbose_name='error')),
-                ('received_at', models.DateTimeField(auto_now_add=True, verbose_name='received at')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "topic",
+                    models.CharField(
+                        editable=False, max_length=249, verbose_name="topic"
+                    ),
+                ),
+                ("partition", models.IntegerField(editable=False)),
+                ("offset", models.BigIntegerField(editable=False)),
+                ("key", models.BinaryField()),
+                ("value", models.BinaryField()),
+                ("error", models.TextField(editable=False, verbose_name="error")),
+                (
+                    "received_at",
+                    models.DateTimeField(auto_now_add=True, verbose_name="received at"),
+                ),
             ],
             options={
-                'verbose_name': 'rejected message',
-                'verbose_name_plural': 'rejected messages',
-                'ordering': ['-id'],
-                'constraints': [models.UniqueConstraint(fields=('topic', 'partition', 'offset'), name='outbox_rejectedmessage_unique')],
+                "verbose_name": "rejected message",
+                "verbose_name_plural": "rejected messages",
+                "ordering": ["-id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("topic", "partition", "offset"),
+                        name="outbox_rejectedmessage_unique",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Stream',
+            name="Stream",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('organization_id', models.UUIDField(editable=False, verbose_name='organization id')),
-                ('topic', models.CharField(editable=False, max_length=249, verbose_name='topic')),
-                ('shard', models.PositiveSmallIntegerField(editable=False)),
-                ('epoch', models.PositiveIntegerField(default=1, editable=False, help_text='Raised by a restore, after which numbers may repeat.')),
-                ('last_sequence', models.PositiveBigIntegerField(default=0, editable=False)),
-                ('blocked_at', models.DateTimeField(editable=False, null=True)),
-                ('blocked_error', models.TextField(blank=True, editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "organization_id",
+                    models.UUIDField(editable=False, verbose_name="organization id"),
+                ),
+                (
+                    "topic",
+                    models.CharField(
+                        editable=False, max_length=249, verbose_name="topic"
+                    ),
+                ),
+                ("shard", models.PositiveSmallIntegerField(editable=False)),
+                (
+                    "epoch",
+                    models.PositiveIntegerField(
+                        default=1,
+                        editable=False,
+                        help_text="Raised by a restore, after which numbers may repeat.",
+                    ),
+                ),
+                (
+                    "last_sequence",
+                    models.PositiveBigIntegerField(default=0, editable=False),
+                ),
+                ("blocked_at", models.DateTimeField(editable=False, null=True)),
+                ("blocked_error", models.TextField(blank=True, editable=False)),
             ],
             options={
-                'verbose_name': 'stream',
-                'verbose_name_plural': 'streams',
-                'constraints': [models.UniqueConstraint(fields=('organization_id', 'topic'), name='outbox_stream_unique')],
+                "verbose_name": "stream",
+                "verbose_name_plural": "streams",
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("organization_id", "topic"), name="outbox_stream_unique"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('event_id', models.UUIDField(editable=False, unique=True, verbose_name='event id')),
-                ('epoch', models.PositiveIntegerField(editable=False)),
-                ('sequence', models.PositiveBigIntegerField(editable=False, verbose_name='sequence')),
-                ('organization_id', models.UUIDField(editable=False, verbose_name='organization id')),
-                ('type', models.CharField(editable=False, max_length=80, verbose_name='type')),
-                ('subject', models.CharField(editable=False, max_length=120, verbose_name='subject')),
-                ('actor', models.CharField(editable=False, max_length=200, verbose_name='actor')),
-                ('reason', models.CharField(blank=True, editable=False, max_length=500, verbose_name='reason')),
-                ('data', models.JSONField(editable=False, verbose_name='data')),
-                ('value', models.BinaryField()),
-                ('headers', models.JSONField(editable=False)),
-                ('recorded_at', models.DateTimeField(editable=False, verbose_name='recorded at')),
-                ('stream', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='outbox.stream')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "event_id",
+                    models.UUIDField(
+                        editable=False, unique=True, verbose_name="event id"
+                    ),
+                ),
+                ("epoch", models.PositiveIntegerField(editable=False)),
+                (
+                    "sequence",
+                    models.PositiveBigIntegerField(
+                        editable=False, verbose_name="sequence"
+                    ),
+                ),
+                (
+                    "organization_id",
+                    models.UUIDField(editable=False, verbose_name="organization id"),
+                ),
+                (
+                    "type",
+                    models.CharField(
+                        editable=False, max_length=80, verbose_name="type"
+                    ),
+                ),
+                (
+                    "subject",
+                    models.CharField(
+                        editable=False, max_length=120, verbose_name="subject"
+                    ),
+                ),
+                (
+                    "actor",
+                    models.CharField(
+                        editable=False, max_length=200, verbose_name="actor"
+                    ),
+                ),
+                (
+                    "reason",
+                    models.CharField(
+                        blank=True,
+                        editable=False,
+                        max_length=500,
+                        verbose_name="reason",
+                    ),
+                ),
+                ("data", models.JSONField(editable=False, verbose_name="data")),
+                ("value", models.BinaryField()),
+                ("headers", models.JSONField(editable=False)),
+                (
+                    "recorded_at",
+                    models.DateTimeField(editable=False, verbose_name="recorded at"),
+                ),
+                (
+                    "stream",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="events",
+                        to="outbox.stream",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'event',
-                'verbose_name_plural': 'events',
-                'ordering': ['-id'],
+                "verbose_name": "event",
+                "verbose_name_plural": "events",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='WorkOrder',
+            name="WorkOrder",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('destination', models.CharField(editable=False, max_length=40, verbose_name='destination')),
-                ('object_id', models.CharField(editable=False, max_length=120, verbose_name='object')),
-                ('organization_id', models.UUIDField(editable=False, verbose_name='organization id')),
-                ('generation', models.PositiveBigIntegerField(default=0, editable=False)),
-                ('urgent', models.BooleanField(default=False, editable=False, help_text='Suspensions and removals go first.')),
-                ('state', models.CharField(choices=[('due', 'Due'), ('done', 'Done'), ('parked', 'Parked')], default='due', editable=False, max_length=8, verbose_name='state')),
-                ('due_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('leased_until', models.DateTimeField(editable=False, null=True)),
-                ('fence', models.PositiveBigIntegerField(default=0, editable=False)),
-                ('attempts', models.PositiveIntegerField(default=0, editable=False)),
-                ('error', models.TextField(blank=True, editable=False, verbose_name='error')),
-                ('error_code', models.CharField(blank=True, editable=False, max_length=80)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('finished_at', models.DateTimeField(editable=False, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "destination",
+                    models.CharField(
+                        editable=False, max_length=40, verbose_name="destination"
+                    ),
+                ),
+                (
+                    "object_id",
+                    models.CharField(
+                        editable=False, max_length=120, verbose_name="object"
+                    ),
+                ),
+                (
+                    "organization_id",
+                    models.UUIDField(editable=False, verbose_name="organization id"),
+                ),
+                (
+                    "generation",
+                    models.PositiveBigIntegerField(default=0, editable=False),
+                ),
+                (
+                    "urgent",
+                    models.BooleanField(
+                        default=False,
+                        editable=False,
+                        help_text="Suspensions and removals go first.",
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("due", "Due"),
+                            ("done", "Done"),
+                            ("parked", "Parked"),
+                        ],
+                        default="due",
+                        editable=False,
+                        max_length=8,
+                        verbose_name="state",
+                    ),
+                ),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False
+                    ),
+                ),
+                ("leased_until", models.DateTimeField(editable=False, null=True)),
+                ("fence", models.PositiveBigIntegerField(default=0, editable=False)),
+                ("attempts", models.PositiveIntegerField(default=0, editable=False)),
+                (
+                    "error",
+                    models.TextField(blank=True, editable=False, verbose_name="error"),
+                ),
+                (
+                    "error_code",
+                    models.CharField(blank=True, editable=False, max_length=80),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("finished_at", models.DateTimeField(editable=False, null=True)),
             ],
             options={
-                'verbose_name': 'work order',
-                'verbose_name_plural': 'work orders',
-                'ordering': ['id'],
-                'indexes': [models.Index(condition=models.Q(('state', 'due')), fields=['-urgent', 'due_at'], name='outbox_workorder_due'), models.Index(fields=['organization_id'], name='outbox_workorder_organization')],
-                'constraints': [models.UniqueConstraint(fields=('destination', 'object_id'), name='outbox_workorder_unique'), models.CheckConstraint(condition=models.Q(('state__in', ['due', 'done', 'parked'])), name='outbox_workorder_state_known')],
+                "verbose_name": "work order",
+                "verbose_name_plural": "work orders",
+                "ordering": ["id"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state", "due")),
+                        fields=["-urgent", "due_at"],
+                        name="outbox_workorder_due",
+                    ),
+                    models.Index(
+                        fields=["organization_id"], name="outbox_workorder_organization"
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("destination", "object_id"),
+                        name="outbox_workorder_unique",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["due", "done", "parked"])),
+                        name="outbox_workorder_state_known",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('event', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, serialize=False, to='outbox.event')),
-                ('shard', models.PositiveSmallIntegerField(editable=False)),
-                ('size', models.PositiveIntegerField(editable=False, help_text='Bytes.')),
-                ('skip_reason', models.CharField(blank=True, editable=False, max_length=500)),
-                ('stream', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='outbox.stream')),
+                (
+                    "event",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        serialize=False,
+                        to="outbox.event",
+                    ),
+                ),
+                ("shard", models.PositiveSmallIntegerField(editable=False)),
+                (
+                    "size",
+                    models.PositiveIntegerField(editable=False, help_text="Bytes."),
+                ),
+                (
+                    "skip_reason",
+                    models.CharField(blank=True, editable=False, max_length=500),
+                ),
+                (
+                    "stream",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="outbox.stream",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'delivery',
-                'verbose_name_plural': 'deliveries',
+                "verbose_name": "delivery",
+                "verbose_name_plural": "deliveries",
             },
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['organization_id', '-id'], name='outbox_event_history'),
+            model_name="event",
+            index=models.Index(
+                fields=["organization_id", "-id"], name="outbox_event_history"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='event',
-            constraint=models.UniqueConstraint(fields=('stream', 'epoch', 'sequence'), name='outbox_event_one_per_sequence'),
+            model_name="event",
+            constraint=models.UniqueConstraint(
+                fields=("stream", "epoch", "sequence"),
+                name="outbox_event_one_per_sequence",
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(fields=['shard', 'event'], name='outbox_delivery_due'),
+            model_name="delivery",
+            index=models.Index(fields=["shard", "event"], name="outbox_delivery_due"),
         ),
     ]

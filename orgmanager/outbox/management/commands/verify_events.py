@@ -45,9 +45,7 @@ def find_faults():
     """
     faults = []
     rows = Event.objects.order_by().values("stream", "epoch")
-    rows = rows.annotate(
-        count=Count("pk"), first=Min("sequence"), last=Max("sequence")
-    )
+    rows = rows.annotate(count=Count("pk"), first=Min("sequence"), last=Max("sequence"))
     last = {}
     for row in rows:
         span = row["last"] - row["first"] + 1
