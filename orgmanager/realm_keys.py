@@ -13,6 +13,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import jwt
+from django.core.signals import setting_changed
 
 from .errors import Rejected, Unavailable
 from .identity import identity
@@ -50,6 +51,11 @@ class RealmKeys:
         self._lock = threading.Lock()  # guards _realms, never held while waiting
         # Starts no thread before the first fetch, which is after any fork.
         self._pool = ThreadPoolExecutor(MAX_FETCHES, thread_name_prefix="realm-keys")
+
+    def clear(self):
+        """Forget every key."""
+        with self._lock:
+            self._realms.clear()
 
     def find(self, realm, key_id):
         """
@@ -178,3 +184,11 @@ def _signing_key(candidate):
 
 
 realm_keys = RealmKeys(lambda realm: identity.jwks(realm))
+
+
+def _clear(*, setting, **kwargs):
+    if setting == "IDENTITY":
+        realm_keys.clear()
+
+
+setting_changed.connect(_clear)

@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from ...errors import Rejected
+from ...errors import Rejected, Unavailable
 from ..schema import INHERITED, PERMISSIONS, RELATIONS, USER
 
 MAX_UPDATES = 1_000  # per write, SpiceDB's own limit
@@ -33,8 +33,12 @@ class Relationship(NamedTuple):
         return f"{self.resource_type}:{self.resource_id}#{self.relation}@{subject}"
 
 
-class SchemaMissing(Rejected):
-    """The engine does not know our definitions: ensure_schema() comes first."""
+class SchemaMissing(Unavailable):
+    """
+    The engine does not know our definitions: ensure_schema() comes first.
+
+    Trying again helps, for the worker applies the schema when it starts.
+    """
 
     code = "authorization_schema_missing"
 
