@@ -149,10 +149,11 @@ def outcome(registration):
 
 def steps(registration):
     """
-    Return how far each step is.
+    Return how far each step is; one that was done once stays done.
 
     Shapes: [{"step", "title", "state": "DUE"|"DONE"|"PARKED", "attempts": int,
-    "error": str}].
+    "error": str, "error_code": str}]. ``error`` names internal addresses: it is
+    for operators, not for everybody.
     """
     orders = {
         order.destination: order
@@ -164,14 +165,15 @@ def steps(registration):
     for destination, title in STEPS.items():
         order = orders.get(destination)
         done = registration.state == Registration.State.DONE
-        state = order.state.upper() if order else ("DONE" if done else "DUE")
+        state = "DONE" if done else (order.state.upper() if order else "DUE")
         report.append(
             {
                 "step": destination,
                 "title": title,
                 "state": state,
                 "attempts": order.attempts if order else 0,
-                "error": order.error if order else "",
+                "error": order.error if order and not done else "",
+                "error_code": order.error_code if order and not done else "",
             }
         )
     return report

@@ -126,7 +126,9 @@ class RegistrationStepSerializer(CamelSerializer):
     title = serializers.CharField()
     state = serializers.ChoiceField(["DUE", "DONE", "PARKED"])
     attempts = serializers.IntegerField()
-    error = serializers.CharField()
+    error_code = serializers.CharField(
+        help_text="Why it is not done yet; the console and the log have the sentence."
+    )
 
 
 class RegistrationSerializer(CamelSerializer):

@@ -299,6 +299,7 @@ WSGI_APPLICATION = "orgmanager.wsgi.application"
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -1137,7 +1138,15 @@ UNFOLD = {
     "SITE_TITLE": "Organization Manager",
     "SITE_HEADER": "Organization Manager",
     "SITE_SYMBOL": "domain",
+    "SITE_URL": None,  # "/" only leads back here
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "orgmanager.front.favicon"}
+    ],
+    "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "orgmanager.front.dashboard",
+    "TABS": "orgmanager.front.tabs",
+    "SIDEBAR": {"navigation": "orgmanager.front.navigation"},
 }
 
 # --- What cannot do without -------------------------------------------------

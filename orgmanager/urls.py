@@ -5,6 +5,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
+from . import first_run, front
 from . import schema  # noqa: F401  registers what the document says of bearer tokens
 
 api = [
@@ -27,6 +28,8 @@ api = [
 urlpatterns = [
     path("org/api/", include(api)),
     path("api/", include(api)),  # for an ingress that strips /org
+    path("", first_run.show, name="first_run"),
+    path("admin/health/", admin.site.admin_view(front.health), name="console_health"),
     path("admin/", admin.site.urls),
 ]
 

@@ -86,9 +86,9 @@ def _run(order):
     try:
         HANDLERS[order.destination](order.object_id)
     except NotYet:
-        _postpone(order, seconds=WAIT, attempts=order.attempts, error="")
+        _postpone(order, seconds=WAIT, attempts=order.attempts)
     except Unavailable as error:
-        _retry(order, str(error))
+        _retry(order, str(error), error.code)
     except DomainError as error:
         logger.error("Work order %s is parked: %s", order, error)
         _close(
@@ -101,10 +101,17 @@ def _run(order):
         # A bug of ours, or a system that answers nonsense. Its text could hold
         # anything, so the row keeps only the kind; the log has the trace.
         logger.exception("Work order %s failed.", order)
-        _retry(order, f"Unexpected {type(error).__name__}; see the log.")
+        sentence = f"Unexpected {type(error).__name__}; see the log."
+        _retry(order, sentence, "internal_error")
     else:
         now = timezone.now()
-        _close(order, state=WorkOrder.State.DONE, error="", finished_at=now)
+        _close(
+            order,
+            state=WorkOrder.State.DONE,
+            error="",
+            error_code="",
+            finished_at=now,
+        )
         # Whatever waits for this one need not wait any longer.
         WorkOrder.objects.filter(
             organization_id=order.organization_id, state=WorkOrder.State.DUE, error=""
@@ -128,21 +135,18 @@ def _close(order, **changes):
     )
 
 
-def _retry(order, error):
+def _retry(order, error, error_code):
     attempts = order.attempts + 1
     pause = min(2 ** min(attempts, 16) * 0.25, LONGEST_PAUSE)
     pause *= random.uniform(0.8, 1.2)  # noqa: S311  spreads retries, no secret
     logger.warning("Work order %s: try %d failed: %s", order, attempts, error)
-    _postpone(order, seconds=pause, attempts=attempts, error=error)
-
-
-def _postpone(order, *, seconds, attempts, error):
-    WorkOrder.objects.filter(
-        pk=order.pk, fence=order.fence, generation=order.generation
-    ).update(
-        leased_until=None,
-        due_at=timezone.now() + timedelta(seconds=seconds),
-        attempts=attempts,
-        error=error,
+    _postpone(
+        order, seconds=pause, attempts=attempts, error=error, error_code=error_code
     )
-    WorkOrder.objects.filter(pk=order.pk, fence=order.fence).update(leased_until=None)
+
+
+def _postpone(order, *, seconds, **changes):
+    due_at = timezone.now() + timedelta(seconds=seconds)
+    held = WorkOrder.objects.filter(pk=order.pk, fence=order.fence)
+    held.filter(generation=order.generation).update(due_at=due_at, **changes)
+    held.update(leased_until=None)
