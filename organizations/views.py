@@ -31,7 +31,7 @@ from .serializers import (
 
 
 class EnvironmentView(APIView):
-    """GET /env: is the installation set up, and where does one sign in?"""
+    """Is the installation set up, and where does one sign in?"""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -42,7 +42,7 @@ class EnvironmentView(APIView):
 
 
 class RegistrationView(APIView):
-    """/org/single: the first run of an on-premises installation."""
+    """The first run of an on-premises installation."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -102,7 +102,7 @@ class RegistrationView(APIView):
 
 
 class OrganizationView(APIView):
-    """/organizations/{id}"""
+    """One organization, for its members and for operators."""
 
     @extend_schema(operation_id="readOrganization", responses=OrganizationSerializer)
     def get(self, request, organization_id):
@@ -112,7 +112,9 @@ class OrganizationView(APIView):
 
 
 class OrganizationEventsView(APIView):
-    """/organizations/{id}/events"""
+    """What happened to an organization, newest first."""
+
+    pagination_class = KeysetPagination
 
     @extend_schema(
         operation_id="listOrganizationEvents",
@@ -121,11 +123,13 @@ class OrganizationEventsView(APIView):
     def get(self, request, organization_id):
         access.load(request.user, organization_id, "org_audit_read")
         events = Event.objects.filter(organization_id=organization_id)
-        return _page(request, self, events.select_related("stream"), EventSerializer)
+        paginator = self.pagination_class()
+        page = paginator.paginate_queryset(events.select_related("stream"), request)
+        return paginator.get_paginated_response(EventSerializer(page, many=True).data)
 
 
 class RealmView(APIView):
-    """/internal/organizations/{id}/realm"""
+    """Where tokens of an organization come from, for services of the platform."""
 
     permission_classes = (IsServiceAccount,)
 
@@ -135,7 +139,7 @@ class RealmView(APIView):
 
 
 class LicenceView(APIView):
-    """/internal/organizations/{id}/licence"""
+    """What an organization may use, told by the licence service."""
 
     permission_classes = (IsLicenceService,)
 
@@ -154,9 +158,3 @@ class LicenceView(APIView):
             organization_id, licence, source="rest", actor=request.user.actor
         )
         return Response(LicenceSerializer(row).data)
-
-
-def _page(request, view, rows, serializer_class):
-    paginator = KeysetPagination()
-    page = paginator.paginate_queryset(rows, request, view=view)
-    return paginator.get_paginated_response(serializer_class(page, many=True).data)

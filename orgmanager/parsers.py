@@ -2,14 +2,22 @@
 
 import json
 import math
+import re
+from typing import NamedTuple
 
+from django.http.request import UnreadablePostError
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
 from .errors import Invalid, TooLarge
+from .pointers import pointer
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_DEPTH = 64
-MAX_INTEGER = 2**63 - 1
+INTEGERS = range(-(2**63), 2**63)
+
+# No database column takes them: NUL, and halves of surrogate pairs.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class MalformedBody(Invalid):
@@ -26,7 +34,7 @@ class JSONParser(BaseParser):
 
     Refused besides bad syntax: more than MAX_BODY, deeper than MAX_DEPTH, a name
     given twice, NaN and infinities, integers beyond 64 bits, NUL characters and
-    halves of surrogate pairs, which no database column takes.
+    halves of surrogate pairs.
 
     Raises: MalformedBody; BodyTooLarge.
     Source: RFC 8259; RFC 7493 (I-JSON).
@@ -38,12 +46,31 @@ class JSONParser(BaseParser):
         return parse_json(_read(stream))
 
 
+class MergePatchParser(JSONParser):
+    """
+    Parses the changes of a PATCH; with any other method they mean nothing.
+
+    Source: RFC 7396.
+    """
+
+    media_type = "application/merge-patch+json"
+
+    def parse(self, stream, media_type=None, parser_context=None):
+        if parser_context["request"].method != "PATCH":
+            raise UnsupportedMediaType(media_type)
+        return super().parse(stream, media_type, parser_context)
+
+
 def parse_json(body):
-    """Return what ``body`` (bytes) says. Raises: MalformedBody."""
+    """
+    Return what ``body`` (bytes) says.
+
+    Raises: MalformedBody, with the place: line and column of bad syntax, a JSON
+    pointer to what is well written and refused nevertheless.
+    """
     try:
-        text = body.decode("utf-8")
         value = json.loads(
-            text,
+            body.decode("utf-8"),
             object_pairs_hook=_object,
             parse_int=_integer,
             parse_float=_number,
@@ -60,7 +87,7 @@ def parse_json(body):
         ) from error
     except RecursionError as error:
         raise _too_deep() from error
-    _check(value)
+    _check(value, [])
     return value
 
 
@@ -68,7 +95,10 @@ def _read(stream):
     length = getattr(stream, "META", {}).get("CONTENT_LENGTH") or "0"
     if length.isdigit() and int(length) > MAX_BODY:
         raise _too_large()
-    body = stream.read(MAX_BODY + 1)
+    try:
+        body = stream.read(MAX_BODY + 1)
+    except UnreadablePostError as error:
+        raise MalformedBody("The body ended before its Content-Length.") from error
     if len(body) > MAX_BODY:
         raise _too_large()
     return body
@@ -82,54 +112,66 @@ def _too_deep():
     return MalformedBody(f"The body is nested deeper than {MAX_DEPTH} levels.")
 
 
+class _Refused(NamedTuple):
+    """Stands in the value for what is refused, until its place is known."""
+
+    code: str
+    why: str
+
+
 def _object(pairs):
     found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise MalformedBody(f"The name {twice[:100]!r} is given twice in one object.")
-    return found
+    if len(found) == len(pairs):
+        return found
+    seen = set()
+    twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+    return _Refused("duplicate_name", f"has the name {twice[:100]!a} twice")
 
 
 def _integer(text):
-    if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
-        raise MalformedBody(f"The number {text[:24]} is beyond 64 bits.")
-    return int(text)
+    if len(text) <= 20 and (number := int(text)) in INTEGERS:
+        return number
+    return _Refused("out_of_range", "is an integer beyond 64 bits")
 
 
 def _number(text):
     number = float(text)
-    if not math.isfinite(number):
-        raise MalformedBody(f"The number {text[:24]} is too large.")
-    return number
+    if math.isfinite(number):
+        return number
+    return _Refused("out_of_range", "is too large a number")
 
 
 def _constant(text):
-    raise MalformedBody(f"{text} is not JSON.")
+    return _Refused("not_a_number", f"is {text}, which JSON does not have")
 
 
-def _check(value):
-    """Refuse what is too deep or holds characters that nobody can store."""
-    left = [("", value, 1)]
-    while left:
-        pointer, item, depth = left.pop()
-        if isinstance(item, dict | list):
-            if depth > MAX_DEPTH:
-                raise _too_deep()
-            pairs = item.items() if isinstance(item, dict) else enumerate(item)
-            for name, child in pairs:
-                if isinstance(name, str):
-                    _check_text(pointer, name)
-                left.append((f"{pointer}/{name}", child, depth + 1))
-        elif isinstance(item, str):
-            _check_text(pointer, item)
+def _check(value, path):
+    """
+    Refuse what is too deep and what nobody can keep.
+
+    ``path`` is one list for the whole walk: pointers are written for refusals only,
+    or long names above many values would cost their product.
+    """
+    if isinstance(value, str):
+        if _UNSTORABLE.search(value):
+            why = "holds a NUL or half of a surrogate pair"
+            raise _refusal(path, _Refused("unstorable_text", why))
+    elif isinstance(value, _Refused):
+        raise _refusal(path, value)
+    elif isinstance(value, dict | list):
+        if len(path) >= MAX_DEPTH:
+            raise _too_deep()
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, child in pairs:
+            path.append(name)
+            if isinstance(name, str):
+                _check(name, path)
+            _check(child, path)
+            path.pop()
 
 
-def _check_text(pointer, text):
-    if "\x00" in text or any("\ud800" <= each <= "\udfff" for each in text):
-        detail = "holds a NUL or half of a surrogate pair"
-        shown = pointer.encode("ascii", "backslashreplace").decode()[:200]
-        raise MalformedBody(
-            f"The text at {shown or '/'} {detail}.",
-            errors=[{"pointer": shown, "detail": f"It {detail}.", "code": "text"}],
-        )
+def _refusal(path, refused):
+    place = pointer(path)
+    error = {"pointer": place, "detail": f"It {refused.why}.", "code": refused.code}
+    where = place or "the top"
+    return MalformedBody(f"The value at {where} {refused.why}.", errors=[error])

@@ -5,29 +5,52 @@ Source: RFC 9457. Pages for people (the console) keep Django's own.
 """
 
 import logging
+import re
 from http import HTTPStatus
+from itertools import islice
 
 from django.core.exceptions import (
+    NON_FIELD_ERRORS,
+    BadRequest,
     PermissionDenied,
     RequestDataTooBig,
+    SuspiciousOperation,
 )
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db import DatabaseError, InterfaceError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
 from django.views import defaults
 from psycopg_pool import PoolTimeout
 from rest_framework import exceptions
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
 from . import context, errors
+from .pointers import pointer
 from .preconditions import PreconditionFailed, PreconditionRequired
 from .serializers import camel
 
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-API_PREFIXES = ("/org/api/", "/api/", "/realms/", "/actuator/")
+MAX_ERRORS = 100  # listed in one problem; a body can have many thousands
+MAX_INSTANCE = 500  # characters
+
+_API = re.compile(r"/(?:org/)?api(?:/|\Z)|/(?:realms|actuator)(?:/|\Z)")
+_KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
+
+# What fails because of the database's state, so that trying again may help. Other
+# database errors are bugs of ours.
+_DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeout)
+_MALFORMED = (
+    BadRequest,
+    SuspiciousOperation,
+    MultiPartParserError,
+    UnreadablePostError,
+)
 
 # The first that fits decides, so the particular stands before the general.
 STATUS = {
@@ -43,16 +66,20 @@ STATUS = {
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-# What DRF's own refusals say, as sentences that tell what to do.
+# What to do, where Django and DRF say only what is wrong.
 DETAILS = {
-    "not_found": "There is nothing at this address. See /org/api/docs.",
+    "bad_request": "The request is malformed and was not looked at.",
+    "forbidden": "This is not allowed.",
+    "method_not_allowed": "This address does not take the method; see Allow.",
+    "not_acceptable": "Answers are JSON: send Accept: application/json.",
     "not_authenticated": "Send a bearer token: Authorization: Bearer TOKEN.",
+    "not_found": "There is nothing at this address. See /org/api/docs.",
 }
 
 
 def is_api(path):
     """Return whether ``path`` belongs to programs, not to people."""
-    return path.startswith(API_PREFIXES)
+    return _API.match(path) is not None
 
 
 def problem_handler(exc, handler_context):
@@ -76,29 +103,29 @@ def problem_handler(exc, handler_context):
 def describe(exc):
     """Return (status, code, detail, errors, headers) for ``exc``, or None: a bug."""
     if isinstance(exc, errors.DomainError):
-        status = next(s for kind, s in STATUS.items() if isinstance(exc, kind))
-        headers = {}
-        if isinstance(exc, errors.Unavailable):
-            headers["Retry-After"] = str(exc.retry_after)
-        if isinstance(exc, errors.Unauthenticated):
-            headers["WWW-Authenticate"] = "Bearer"
-        return status, exc.code, str(exc), exc.errors, headers
-    if isinstance(exc, DatabaseError | InterfaceError | PoolTimeout):
+        return _from_domain(exc)
+    if isinstance(exc, _DATABASE_DOWN):
         logger.error("The database failed: %s", type(exc).__name__, exc_info=exc)
-        detail = "The database does not answer. Nothing was changed; try again."
-        headers = {"Retry-After": "5"}
+        detail = (
+            "The database does not answer. Try again; where you changed something, "
+            "read first whether that was done."
+        )
+        headers = {"Retry-After": str(errors.Unavailable.retry_after)}
         return HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, [], headers
     if isinstance(exc, RequestDataTooBig):
         detail = "The request is larger than is taken here. Send less."
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", detail, [], {}
+    if isinstance(exc, _MALFORMED):
+        detail = DETAILS["bad_request"]
+        return HTTPStatus.BAD_REQUEST, "bad_request", detail, [], {}
     if isinstance(exc, Http404):
-        exc = exceptions.NotFound(DETAILS["not_found"])
+        exc = exceptions.NotFound()
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
     elif isinstance(exc, ModelValidationError):
         return _invalid(_model_errors(exc))
     if isinstance(exc, exceptions.ValidationError):
-        return _invalid(list(_flatten(exc.get_full_details(), "")))
+        return _invalid(_flatten(exc.get_full_details(), []))
     if isinstance(exc, exceptions.APIException):
         return _from_drf(exc)
     return None
@@ -113,23 +140,53 @@ def problem(path, status, code, detail, found=()):
         "title": status.phrase,
         "status": status.value,
         "detail": detail,
-        "instance": path,
+        "instance": path[:MAX_INSTANCE],
         "requestId": context.request_id.get(),
     }
     return body | {"errors": list(found)} if found else body
 
 
-def problem_response(request, status, code, detail, headers=None):
+def problem_response(request, status, code, detail, headers=None, found=()):
     """Return a problem as a plain Django response, for what lies outside DRF."""
-    body = problem(request.path, status, code, detail)
-    return JsonResponse(
-        body, status=status, headers=headers, content_type=CONTENT_TYPE
-    )
+    body = problem(request.path, status, code, detail, found)
+    return JsonResponse(body, status=status, headers=headers, content_type=CONTENT_TYPE)
+
+
+def explain(request, exc):
+    """Return the problem response for ``exc`` outside DRF; None for a bug."""
+    described = describe(exc)
+    if described is None:
+        return None
+    status, code, detail, found, headers = described
+    return problem_response(request, status, code, detail, headers, found)
+
+
+def replace_page(request, response):
+    """Return a problem that says what the error page ``response`` says."""
+    status = HTTPStatus(response.status_code)
+    code = status.name.lower()
+    detail = DETAILS.get(code, f"{status.description or status.phrase}.")
+    headers = {name: response[name] for name in _KEPT_HEADERS if name in response}
+    return problem_response(request, status, code, detail, headers)
+
+
+def _from_domain(exc):
+    kinds = (status for kind, status in STATUS.items() if isinstance(exc, kind))
+    status = next(kinds, HTTPStatus.BAD_REQUEST)
+    headers = {}
+    if isinstance(exc, errors.Unavailable):
+        headers["Retry-After"] = str(exc.retry_after)
+    if isinstance(exc, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return status, exc.code, str(exc), exc.errors, headers
 
 
 def _from_drf(exc):
     code = exc.get_codes() if isinstance(exc.get_codes(), str) else "invalid"
-    detail = DETAILS.get(code, str(exc.detail))
+    detail = str(exc.detail)
+    is_own = detail != str(exc.default_detail) and code != "method_not_allowed"
+    if code in DETAILS and not is_own:
+        detail = DETAILS[code]
     headers = {}
     if wait := getattr(exc, "wait", None):
         headers["Retry-After"] = str(int(wait) + 1)
@@ -142,47 +199,39 @@ def _from_drf(exc):
 
 def _invalid(found):
     detail = "Some fields were refused; see errors."
+    found = list(islice(found, MAX_ERRORS))
     return HTTPStatus.BAD_REQUEST, "invalid", detail, found, {}
 
 
-def _flatten(details, pointer):
+def _flatten(details, path):
     """Yield {"pointer", "detail", "code"} for each message in DRF's nested details."""
-    if isinstance(details, dict) and {"message", "code"} == set(details):
-        yield {
-            "pointer": pointer,
-            "detail": str(details["message"]),
-            "code": details["code"],
-        }
+    if _is_message(details):
+        message, code = str(details["message"]), details["code"]
+        yield {"pointer": pointer(path), "detail": message, "code": code}
     elif isinstance(details, dict):
         for name, inner in details.items():
-            whole = name == "non_field_errors"
-            yield from _flatten(inner, pointer if whole else f"{pointer}/{_part(name)}")
+            is_whole = name == api_settings.NON_FIELD_ERRORS_KEY
+            yield from _flatten(inner, path if is_whole else [*path, name])
     else:
-        messages = all(
-            isinstance(each, dict) and {"message", "code"} == set(each)
-            for each in details
-        )
+        are_messages = all(_is_message(each) for each in details)
         for index, inner in enumerate(details):
-            yield from _flatten(inner, pointer if messages else f"{pointer}/{index}")
+            yield from _flatten(inner, path if are_messages else [*path, index])
 
 
-def _part(name):
-    text = str(name).replace("~", "~0").replace("/", "~1")
-    return text.encode("ascii", "backslashreplace").decode()[:200]
+def _is_message(details):
+    # A serializer may have fields named "message" and "code": their details are lists.
+    return isinstance(details, dict) and isinstance(details.get("message"), str)
 
 
 def _model_errors(exc):
-    fields = getattr(exc, "error_dict", {"": exc.error_list})
-    return [
-        {
-            "pointer": f"/{camel(field)}" if field not in ("", "__all__") else "",
-            "detail": message,
-            "code": error.code or "invalid",
-        }
-        for field, found in fields.items()
-        for error in found
-        for message in error.messages
-    ]
+    is_by_field = hasattr(exc, "error_dict")
+    fields = exc.error_dict if is_by_field else {NON_FIELD_ERRORS: exc.error_list}
+    for field, found in fields.items():
+        path = [] if field == NON_FIELD_ERRORS else [camel(field)]
+        for error in found:
+            for message in error.messages:
+                code = error.code or "invalid"
+                yield {"pointer": pointer(path), "detail": message, "code": code}
 
 
 # --- Django's handlers, for what never reaches a view of the API ---------------
@@ -192,19 +241,16 @@ def bad_request(request, exception):
     """Answer 400 as a problem to programs, as a page to people."""
     if not is_api(request.path):
         return defaults.bad_request(request, exception)
-    if described := describe(exception):
-        status, code, detail, _, headers = described
-        return problem_response(request, status, code, detail, headers)
-    detail = "The request is malformed and was not looked at."
-    return problem_response(request, 400, "bad_request", detail)
+    if (response := explain(request, exception)) is not None:
+        return response
+    return problem_response(request, 400, "bad_request", DETAILS["bad_request"])
 
 
 def permission_denied(request, exception):
     """Answer 403 as a problem to programs, as a page to people."""
     if not is_api(request.path):
         return defaults.permission_denied(request, exception)
-    detail = "This is not allowed."
-    return problem_response(request, 403, "permission_denied", detail)
+    return explain(request, exception)
 
 
 def page_not_found(request, exception):

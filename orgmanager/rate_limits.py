@@ -1,13 +1,15 @@
 """
 Limits on failures: who guesses tokens or passwords is soon told to wait.
 
-Successes are not counted, so an operator's script is never stopped by its own
-good work. Counters live in the cache, and in the process while that is down.
+Successes are not counted where something can be guessed, so an operator's script is
+never stopped by its own good work. Counters live in the cache, and in the process
+while that is down.
 """
 
-import logging
 import re
+import threading
 import time
+from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from django.conf import settings
@@ -15,73 +17,118 @@ from django.core.cache import cache
 
 from .problems import problem_response
 
-logger = logging.getLogger(__name__)
+MAX_COUNTERS = 10_000  # in a process
 
-EVERYBODY = "*"
+_PORT = re.compile(r"(?:\[([^]]+)\]|([0-9.]+))(?::[0-9]+)?")
 
 
 class Limit(NamedTuple):
     """
     At most ``count`` answers of ``statuses`` per ``window`` seconds.
 
-    ``shared`` counts all addresses together.
+    ``statuses`` None counts every answer. Past the limit nothing more is looked at;
+    unless ``blocks`` is false: then only what fails again is told to wait, so that
+    one caller's bad tokens never lock out others behind the same address.
+    ``is_shared`` counts all addresses together. ``is_local`` counts in the process
+    only, at no cost: for limits that need not be exact.
     """
 
     name: str
     method: str
     path: re.Pattern
-    statuses: frozenset
+    statuses: frozenset | None
     count: int
-    window: int
-    shared: bool = False
+    window: int = 60
+    blocks: bool = True
+    is_shared: bool = False
+    is_local: bool = False
+
+    def applies_to(self, request):
+        return self.method in ("*", request.method) and self.path.match(request.path)
+
+    def counts(self, response):
+        return self.statuses is None or response.status_code in self.statuses
 
 
-_ANY = re.compile(r"/(org/)?api/|/realms/")
-_REGISTRATION = re.compile(r"/(org/)?api/org/single/?\Z")
+_API = re.compile(r"/(?:org/)?api/|/realms/")
+_REGISTRATION = re.compile(r"/(?:org/)?api/org/single/?\Z")
+_PUBLIC = re.compile(r"/(?:org/)?api/(?:env|org/single|schema|docs)\b")
 
 LIMITS = (
-    Limit("registration", "POST", _REGISTRATION, frozenset({400}), 5, 60),
-    Limit("registration-all", "POST", _REGISTRATION, frozenset({400}), 20, 60, True),
-    Limit("authentication", "*", _ANY, frozenset({401}), 60, 60),
+    Limit("registration", "POST", _REGISTRATION, frozenset({400}), 5),
+    Limit(
+        "registration-all", "POST", _REGISTRATION, frozenset({400}), 20, is_shared=True
+    ),
+    Limit("authentication", "*", _API, frozenset({401}), 60, blocks=False),
+    # For clients that run wild: all of an ingress may look like one address.
+    Limit("public", "*", _PUBLIC, None, 6000, is_local=True),
 )
 
 
 class FailureLimits:
-    """Middleware that counts failed answers and refuses after too many."""
+    """
+    Middleware that counts answers and refuses after too many.
 
-    def __init__(self, get_response):
+    Requests that run at the same moment are each let in before any has failed, so
+    the count is passed by as many as there are threads at the most.
+    """
+
+    def __init__(self, get_response, *, clock=time.time):
         self._get_response = get_response
+        self._clock = clock
         self._local = {}
+        self._lock = threading.Lock()
 
     def __call__(self, request):
-        limits = [limit for limit in LIMITS if _applies(limit, request)]
-        address = client_address(request)
-        for limit in limits:
-            key, left_seconds = _window(limit, address)
-            if self._count(key) >= limit.count:
-                return _refuse(request, limit, left_seconds)
+        limits = [limit for limit in LIMITS if limit.applies_to(request)]
+        if not limits:
+            return self._get_response(request)
+        now = self._clock()
+        counters = [(limit, _key(limit, request, now)) for limit in limits]
+        used = {}
+        for limit, key in counters:
+            if limit.blocks:
+                used[limit] = self._count(key, limit)
+                if used[limit] >= limit.count:
+                    return _refuse(request, limit, now)
         response = self._get_response(request)
-        for limit in limits:
-            if response.status_code in limit.statuses:
-                key, left_seconds = _window(limit, address)
-                used = self._add(key, limit.window)
-                _show(response, limit, limit.count - used, left_seconds)
+        for limit, key in counters:
+            if limit.counts(response):
+                used[limit] = self._add(key, limit)
+                if used[limit] > limit.count and not limit.blocks:
+                    response = _refuse(request, limit, now)
+        for limit, count in used.items():
+            _show(response, limit, limit.count - count, now)
         return response
 
-    def _count(self, key):
-        stored = cache.get(key)
-        return max(stored or 0, self._local.get(key, 0))
+    def _count(self, key, limit):
+        local, _ = self._local.get(key, (0, 0))
+        return local if limit.is_local else max(cache.get(key) or 0, local)
 
-    def _add(self, key, window):
-        if len(self._local) > 10_000:
-            self._local.clear()
-        self._local[key] = self._local.get(key, 0) + 1
+    def _add(self, key, limit):
+        local = self._add_local(key, limit.window)
+        if limit.is_local:
+            return local
         try:
-            cache.add(key, 0, timeout=window * 2)
+            cache.add(key, 0, timeout=limit.window * 2)
             stored = cache.incr(key)
         except (ValueError, TypeError):  # gone meanwhile, or the cache is down
             stored = 0
-        return max(stored or 0, self._local[key])
+        return max(stored or 0, local)
+
+    def _add_local(self, key, window):
+        with self._lock:
+            if len(self._local) >= MAX_COUNTERS:
+                self._forget()
+            count = self._local.get(key, (0, 0))[0] + 1
+            self._local[key] = count, self._clock() + window
+            return count
+
+    def _forget(self):
+        """Forget what is over; and all, when that many callers are at it at once."""
+        now = self._clock()
+        live = {key: entry for key, entry in self._local.items() if entry[1] > now}
+        self._local = live if len(live) < MAX_COUNTERS else {}
 
 
 def client_address(request):
@@ -99,32 +146,56 @@ def client_address(request):
     return request.META.get("REMOTE_ADDR", "")
 
 
-def _applies(limit, request):
-    return limit.method in ("*", request.method) and limit.path.match(request.path)
+def network(address):
+    """
+    Return what callers are told apart by: an IPv4 address, or an IPv6 /64.
+
+    Whoever has one IPv6 address has 2**64 of them. A port, which some proxies write
+    along, is left out.
+    """
+    if match := _PORT.fullmatch(address):
+        address = match[1] or match[2]
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return "unknown"
+    found = getattr(found, "ipv4_mapped", None) or found
+    if found.version == 4:
+        return str(found)
+    return str(ip_network((found, 64), strict=False).network_address)
 
 
-def _window(limit, address):
-    now = time.time()
-    start = int(now // limit.window)
-    who = EVERYBODY if limit.shared else address
-    left = limit.window - int(now % limit.window)
-    return f"failures:{limit.name}:{who}:{start}", left
+def _key(limit, request, now):
+    who = "*" if limit.is_shared else network(client_address(request))
+    return f"limits:{limit.name}:{who}:{int(now // limit.window)}"
 
 
-def _refuse(request, limit, seconds):
-    logger.warning("%s: too many failures from one address.", limit.name)
+def _refuse(request, limit, now):
+    seconds = _seconds_left(limit, now)
     response = problem_response(
         request,
         429,
-        "too_many_failures",
-        f"Too many failed tries. Wait {seconds} seconds, and check what you send.",
+        "too_many_requests",
+        f"Too many tries. Wait {seconds} seconds, and check what you send.",
         {"Retry-After": str(seconds)},
     )
-    _show(response, limit, 0, seconds)
+    _show(response, limit, 0, now)
     return response
 
 
-def _show(response, limit, left, seconds):
-    # Source: draft-ietf-httpapi-ratelimit-headers-10.
-    response["RateLimit-Policy"] = f'"{limit.name}";q={limit.count};w={limit.window}'
-    response["RateLimit"] = f'"{limit.name}";r={max(left, 0)};t={seconds}'
+def _seconds_left(limit, now):
+    return limit.window - int(now % limit.window)
+
+
+def _show(response, limit, left, now):
+    """
+    Add the limit and what is left of it to the response.
+
+    Source: draft-ietf-httpapi-ratelimit-headers-10.
+    """
+    policy = f'"{limit.name}";q={limit.count};w={limit.window}'
+    state = f'"{limit.name}";r={max(left, 0)};t={_seconds_left(limit, now)}'
+    for header, item in (("RateLimit-Policy", policy), ("RateLimit", state)):
+        others = response.headers.get(header, "")
+        if item.partition(";")[0] not in others:
+            response.headers[header] = f"{others}, {item}" if others else item

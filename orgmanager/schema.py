@@ -1,6 +1,14 @@
 """What the OpenAPI document says that no view says by itself."""
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+import re
+
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+)
+from drf_spectacular.utils import OpenApiParameter
+
+from .serializers import camel
 
 PROBLEM = {
     "type": "object",
@@ -18,6 +26,7 @@ PROBLEM = {
             "type": "array",
             "items": {
                 "type": "object",
+                "required": ["pointer", "detail", "code"],
                 "properties": {
                     "pointer": {"type": "string", "description": "JSON pointer."},
                     "detail": {"type": "string"},
@@ -28,15 +37,67 @@ PROBLEM = {
     },
 }
 
-# Which refusals an operation can answer with, by what it has.
-COMMON = {"503": "A system that was needed does not answer; see Retry-After."}
-WITH_BODY = {
-    "400": "The body was refused; see errors.",
-    "413": "The body is too large.",
-    "415": "The body is not application/json.",
+_WAIT = {
+    "Retry-After": {
+        "description": "Seconds to wait before trying again.",
+        "schema": {"type": "integer"},
+    }
 }
-WITH_TOKEN = {"401": "No valid bearer token.", "403": "Not allowed, or suspended."}
-WITH_ID = {"404": "There is no such thing, or not for you."}
+_LIMITS = {
+    "RateLimit": {
+        "description": "What is left: the limit's name, r = tries, t = seconds.",
+        "schema": {"type": "string"},
+    },
+    "RateLimit-Policy": {
+        "description": "What there is: the limit's name, q = tries, w = seconds.",
+        "schema": {"type": "string"},
+    },
+}
+_CHALLENGE = {
+    "WWW-Authenticate": {
+        "description": "How to prove who is calling.",
+        "schema": {"type": "string"},
+    }
+}
+
+# Status: (name in components, what it means, headers).
+PROBLEMS = {
+    "400": ("BadRequest", "The request was refused; errors says where.", {}),
+    "401": ("Unauthenticated", "There is no valid bearer token.", _CHALLENGE),
+    "403": ("Forbidden", "The caller may not do this.", {}),
+    "404": ("NotFound", "There is no such thing, or not for this caller.", {}),
+    "409": ("Conflict", "Not in the present state; code says which.", {}),
+    "412": ("PreconditionFailed", "It was changed since it was read.", {}),
+    "413": ("TooLarge", "The body is too large.", {}),
+    "415": ("UnsupportedMediaType", "The body is of another type.", {}),
+    "422": ("KeyReused", "The Idempotency-Key came with another body before.", {}),
+    "428": ("PreconditionRequired", "If-Match is missing.", {}),
+    "429": ("TooManyRequests", "Too many tries.", _WAIT | _LIMITS),
+    "503": ("Unavailable", "A system that was needed does not answer.", _WAIT),
+}
+
+# For the views of versioned rows, and of POSTs that may be repeated.
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    required=True,
+    description="The ETag of what was read.",
+)
+ETAG = OpenApiParameter(
+    "ETag",
+    str,
+    OpenApiParameter.HEADER,
+    response=[200, 201],
+    description="The version, for If-Match.",
+)
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Any text of the caller's choice: repeated within 24 hours, the "
+    "request is answered and not done again.",
+)
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
@@ -55,21 +116,21 @@ class BearerScheme(OpenApiAuthenticationExtension):
         }
 
 
-def add_problems(result, generator, request, public):
-    """Add to every operation the problems that it can answer with."""
-    result["components"].setdefault("schemas", {})["Problem"] = PROBLEM
-    for path, operations in result["paths"].items():
-        for operation in operations.values():
-            possible = dict(COMMON)
-            if "requestBody" in operation:
-                possible |= WITH_BODY
-            if any("bearer" in each for each in operation.get("security", [])):
-                possible |= WITH_TOKEN
-            if "{" in path:
-                possible |= WITH_ID
-            for status, description in possible.items():
-                operation["responses"].setdefault(status, _response(description))
-    return result
+class StrictBodies(OpenApiSerializerExtension):
+    """Tells the document what CamelSerializer refuses: unknown and no fields."""
+
+    target_class = "orgmanager.serializers.CamelSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema, direction):
+        found = auto_schema._map_serializer(
+            self.target, direction, bypass_extensions=True
+        )
+        if direction == "request":
+            found["additionalProperties"] = False
+            if self.target.partial:
+                found["minProperties"] = 1
+        return found
 
 
 def only_one_prefix(endpoints):
@@ -77,9 +138,68 @@ def only_one_prefix(endpoints):
     return [each for each in endpoints if each[0].startswith("/org/api/")]
 
 
-def _response(description):
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        "description": description,
-        "content": {"application/problem+json": {"schema": schema}},
+def add_problems(result, generator, request, public):
+    """Add to every operation the problems that it can answer with."""
+    components = result["components"]
+    components.setdefault("schemas", {})["Problem"] = PROBLEM
+    components["responses"] = {
+        name: _response(description, headers)
+        for name, description, headers in PROBLEMS.values()
     }
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
+            for status in _possible(path, method, operation):
+                name, _, _ = PROBLEMS[status]
+                reference = {"$ref": f"#/components/responses/{name}"}
+                operation["responses"].setdefault(status, reference)
+    return result
+
+
+def add_summaries(result, generator, request, public):
+    """Say in the list what each operation does: its id, as words."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            words = re.sub(r"([A-Z])", r" \1", operation["operationId"]).lower()
+            operation.setdefault("summary", words.capitalize())
+    return result
+
+
+def name_as_on_the_wire(result, generator, request, public):
+    """Write path parameters in camelCase, and merge patches where there are some."""
+    result["paths"] = {
+        re.sub(r"\{(\w+)\}", lambda match: f"{{{camel(match[1])}}}", path): operations
+        for path, operations in result["paths"].items()
+    }
+    for operations in result["paths"].values():
+        for method, operation in operations.items():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    parameter["name"] = camel(parameter["name"])
+            if method != "patch":
+                content = operation.get("requestBody", {}).get("content", {})
+                content.pop("application/merge-patch+json", None)
+    return result
+
+
+def _possible(path, method, operation):
+    yield from ("400", "429", "503")
+    if "requestBody" in operation:
+        yield from ("413", "415")
+    if any("bearer" in each for each in operation.get("security", ())):
+        yield from ("401", "403")
+    if "{" in path:
+        yield "404"
+    if method != "get":
+        yield "409"
+    headers = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if "If-Match" in headers:
+        yield from ("412", "428")
+    if "Idempotency-Key" in headers:
+        yield "422"
+
+
+def _response(description, headers):
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {"application/problem+json": {"schema": schema}}
+    found = {"description": description, "content": content}
+    return found | {"headers": headers} if headers else found

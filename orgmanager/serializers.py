@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 
 from rest_framework import serializers
+from rest_framework.settings import api_settings
 
 
 class CamelSerializer(serializers.Serializer):
     """
     Shows each field ``some_name`` as ``someName``, in bodies and in the schema.
 
-    A field that nobody declared is refused: a misspelt option that is silently
-    ignored costs more than a clear "no".
+    A field that nobody declared, or that cannot be set, is refused: a misspelt
+    option that is silently ignored costs more than a clear "no". So is a PATCH that
+    names no field. DRF looks for ``validate_someName``: use ``validate`` instead.
     """
 
     def get_fields(self):
@@ -24,18 +26,27 @@ class CamelSerializer(serializers.Serializer):
 
     def to_internal_value(self, data):
         if isinstance(data, Mapping):
-            unknown = [name for name in data if name not in self.fields]
-            if unknown:
-                known = ", ".join(self.fields)
-                raise serializers.ValidationError(
-                    {
-                        name: serializers.ErrorDetail(
-                            f"There is no such field. Known: {known}.", code="unknown"
-                        )
-                        for name in unknown
-                    }
-                )
+            self._refuse_unknown(data)
+            if self.partial and self.parent is None and not data:
+                detail = f"Name a field to change: {', '.join(self._settable())}."
+                whole = api_settings.NON_FIELD_ERRORS_KEY
+                raise serializers.ValidationError({whole: detail}, code="empty")
         return super().to_internal_value(data)
+
+    def _refuse_unknown(self, data):
+        known = self._settable()
+        refusals = {}
+        for name in data:
+            if name not in known:
+                what = "can be read only" if name in self.fields else "does not exist"
+                code = "read_only" if name in self.fields else "unknown"
+                detail = f"This field {what}. Fields to set: {', '.join(known)}."
+                refusals[name] = serializers.ErrorDetail(detail, code=code)
+        if refusals:
+            raise serializers.ValidationError(refusals)
+
+    def _settable(self):
+        return [name for name, field in self.fields.items() if not field.read_only]
 
 
 def camel(name):

@@ -1105,7 +1105,10 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["orgmanager.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": [
+        "orgmanager.parsers.JSONParser",
+        "orgmanager.parsers.MergePatchParser",
+    ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "orgmanager.problems.problem_handler",
     "UNAUTHENTICATED_USER": None,
@@ -1120,8 +1123,6 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/org/api",
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
         "OrganizationStatus": "organizations.models.Organization.Status",
     },
@@ -1129,6 +1130,8 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "orgmanager.schema.add_problems",
+        "orgmanager.schema.add_summaries",
+        "orgmanager.schema.name_as_on_the_wire",
     ],
 }
 
