@@ -16,6 +16,7 @@ api = [
 urlpatterns = [
     path("org/api/", include(api)),
     path("api/", include(api)),  # for an ingress that strips /org
+    path("", include("health.urls")),
     path("", first_run.show, name="first_run"),
     path("admin/health/", admin.site.admin_view(front.health), name="console_health"),
     path("admin/", admin.site.urls),

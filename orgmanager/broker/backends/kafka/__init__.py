@@ -1,0 +1,5 @@
+"""Kafka, through librdkafka."""
+
+from .broker import Broker
+
+__all__ = ["Broker"]
