@@ -12,13 +12,14 @@ from django.db.models import F, FilteredRelation, Q
 from orgmanager.authorization.decisions import decisions
 from orgmanager.authorization.schema import (
     ORGANIZATION,
+    PLATFORM,
     admins_on_platform,
     allows,
     effective_roles,
 )
 
 from .exceptions import OrganizationNotFound, OrganizationSuspended, PermissionDenied
-from .models import Organization, User
+from .models import Installation, Organization, User
 
 Status = Organization.Status
 USABLE = (Status.ACTIVE, Status.SUSPENDED, Status.DELETING)
@@ -35,6 +36,28 @@ def role_of_admins_on_platform():
     return admins_on_platform(
         installation_type=settings.INSTALLATION_TYPE,
         operator_realm=settings.OPERATOR_REALM,
+    )
+
+
+def may_on_platform(principal, permission):
+    """
+    Return whether ``principal`` has ``permission`` on the platform as a whole.
+
+    Raises: Unavailable when the authorization service does not answer.
+    """
+    if principal.kind == "operator":
+        return allows({"operator"}, permission)
+    if principal.kind != "user":
+        return False
+    organization, roles = _load_with_roles(principal, principal.organization_id)
+    if organization is None or organization.status in CLOSED:
+        return False
+    return allows(roles, permission) and decisions.is_allowed(
+        subject=principal.subject,
+        permission=permission,
+        resource_type=PLATFORM,
+        resource_id=Installation.objects.marker(),
+        generation=organization.authorization_generation,
     )
 
 

@@ -87,6 +87,8 @@ AUDIT_RETENTION = timedelta(
         "AUDIT_RETENTION", default="400d", help="How long events are kept."
     )
 )
+BUILD_COMMIT = env.text("BUILD_COMMIT", help="Commit the image was built from.")
+BUILD_TIME = env.text("BUILD_TIME", help="When the image was built, RFC 3339.")
 MIGRATE_ON_START = env.boolean(
     "MIGRATE_ON_START", default=False, help="Migrate the database before serving."
 )
@@ -823,6 +825,7 @@ IDENTITY = _keycloak if _is_remote("SECURITY_OAUTH2_BASE_SERVER_URL") else _loca
 
 # Which realms' tokens are looked at: a function of a UUID that answers yes or no.
 REALM_LOOKUP = "organizations.access.is_known_organization"
+PLATFORM_ACCESS = "organizations.access.may_on_platform"
 
 AUTH_USER_MODEL = "operators.Operator"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from django.core.signals import setting_changed
 
 from . import authorization
+from .counters import CHECK_SECONDS
 
 LIFETIME = 60  # seconds
 CAPACITY = 10_000  # answers
@@ -43,7 +44,11 @@ class Decisions:
         now = self._clock()  # before the engine looks, not after
         if self._is_granted(question, generation, now):
             return True
-        if not self._engine.check(resource_type, resource_id, permission, subject):
+        with CHECK_SECONDS.time():
+            granted = self._engine.check(
+                resource_type, resource_id, permission, subject
+            )
+        if not granted:
             self._forget(question)
             return False
         self._remember(question, generation, now)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from ..broker import broker
 from ..broker.backends.base import Message
 from ..errors import Rejected, Unavailable
+from .counters import count_deliveries
 from .models import Delivery, Event, Stream
 
 logger = logging.getLogger(__name__)
@@ -73,11 +74,16 @@ class Relay:
             if self._publisher is None:
                 self._publisher = broker.publisher(self.shard)
             self._publisher.publish(messages)
+        except Rejected:
+            count_deliveries(messages, "refused")
+            raise
         except Unavailable:
+            count_deliveries(messages, "unavailable")
             # What became of the batch is unknown, and a publisher in that state
             # could still write after its successor: never use it again.
             self.close()
             raise
+        count_deliveries(messages, "delivered")
 
     def mark(self, deliveries):
         """Forget deliveries that the broker has."""

@@ -9,6 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from ..errors import DomainError, Unavailable
+from .counters import timed_work
 from .models import WorkOrder
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,8 @@ def claim(*, organization_id=None):
 
 def _run(order):
     try:
-        HANDLERS[order.destination](order.object_id)
+        with timed_work(order.destination):
+            HANDLERS[order.destination](order.object_id)
     except NotYet:
         _postpone(order, seconds=WAIT, attempts=order.attempts)
     except Unavailable as error:

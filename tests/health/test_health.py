@@ -238,7 +238,8 @@ def test_component_that_is_switched_off_is_not_there(look, settings):
 
 
 @pytest.mark.parametrize(
-    ("shown", "is_shown"), [("always", True), ("when-authorized", False), ("never", False)]
+    ("shown", "is_shown"),
+    [("always", True), ("when-authorized", False), ("never", False)],
 )
 def test_details_for_anybody_are_shown_as_configured(client, settings, shown, is_shown):
     settings.HEALTH_SHOW_DETAILS = shown
@@ -264,7 +265,9 @@ def test_details_are_shown_to_an_administrator_and_to_no_member(client, register
 
 
 def test_details_for_a_bad_token_are_not_shown_and_health_is(client):
-    response = client.get("/actuator/health/database", HTTP_AUTHORIZATION="Bearer x.y.z")
+    response = client.get(
+        "/actuator/health/database", HTTP_AUTHORIZATION="Bearer x.y.z"
+    )
     assert response.status_code == 200 and response.json() == {"status": "UP"}
 
 

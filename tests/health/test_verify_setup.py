@@ -118,8 +118,8 @@ def test_verify_setup_with_a_pending_migration_fails(verify, schema):
         checks, is_failed = verify()
     finally:
         recorder.record_applied("outbox", "0001_initial")
-    assert is_failed and "outbox.0001_initial" in (
-        checks["database.migrations"]["reason"]
+    assert (
+        is_failed and "outbox.0001_initial" in (checks["database.migrations"]["reason"])
     )
 
 

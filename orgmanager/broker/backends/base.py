@@ -47,6 +47,18 @@ class BaseBroker:
         """Create ``topic`` unless it exists."""
         raise NotImplementedError
 
+    def check_publish(self, topic):
+        """
+        Return None if ``topic`` could be published to; publish nothing.
+
+        Raises: Rejected, saying which right is missing.
+        """
+        raise NotImplementedError
+
+    def largest_message(self, topic):
+        """Return how many bytes a value on ``topic`` may have."""
+        raise NotImplementedError
+
     def ping(self):
         """Return None if the broker answers; raise Unavailable otherwise."""
         raise NotImplementedError

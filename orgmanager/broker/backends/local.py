@@ -44,6 +44,12 @@ class Broker(BaseBroker):
         with _unavailable_on_os_error(), _open_log(self._path, topic):
             pass
 
+    def check_publish(self, topic):
+        self.ensure_topic(topic)
+
+    def largest_message(self, topic):
+        return self._max_bytes
+
     def ping(self):
         with _unavailable_on_os_error():
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
