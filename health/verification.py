@@ -107,7 +107,9 @@ def verify(url):
     for check in checks(url):
         outcome = _outcome(check, bad)
         if outcome.status != OK:
-            bad[check.name] = outcome.status
+            # What waits for a skipped check is told what that one waited for.
+            causes = (bad[name] for name in check.needs if name in bad)
+            bad[check.name] = next(causes, f"{check.name} {outcome.status}")
         yield outcome
 
 
@@ -126,7 +128,7 @@ def checks(url):
 def _outcome(check, bad):
     cause = next((name for name in check.needs if name in bad), None)
     if cause:
-        reason = f"Not tried: {cause} {bad[cause]}."
+        reason = f"Not tried: {bad[cause]}."
         return Outcome(check.name, check.title, SKIPPED, reason, "")
     try:
         reason = Call(check.attempt).result(timeout=TIMEOUT)

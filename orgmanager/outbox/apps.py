@@ -7,4 +7,7 @@ class OutboxConfig(AppConfig):
     verbose_name = "Events and work"
 
     def ready(self):
-        from . import receivers  # noqa: F401  connecting needs the models loaded
+        from .. import metrics as exposition
+        from . import metrics, receivers  # noqa: F401  they need the models
+
+        exposition.READERS.append(metrics.read)

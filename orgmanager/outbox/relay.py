@@ -74,9 +74,6 @@ class Relay:
             if self._publisher is None:
                 self._publisher = broker.publisher(self.shard)
             self._publisher.publish(messages)
-        except Rejected:
-            count_deliveries(messages, "refused")
-            raise
         except Unavailable:
             count_deliveries(messages, "unavailable")
             # What became of the batch is unknown, and a publisher in that state
@@ -101,9 +98,11 @@ class Relay:
         for row in deliveries:
             if row.stream_id in blocked:
                 continue
+            messages = messages_of([row])
             try:
-                self.publish([row])
+                self.hand_over(messages)
             except Rejected as error:
+                count_deliveries(messages, "refused")
                 blocked.add(row.stream_id)
                 block(row.stream_id, str(error))
                 continue

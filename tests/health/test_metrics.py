@@ -101,6 +101,7 @@ def test_scrape_counts_events_that_the_broker_does_not_take(settings, break_back
     Relay(0).deliver()
     assert counted(name, **refused) - before[0] == 1  # the other waits behind it
     Stream.objects.update(blocked_at=None)
+    settings.BROKER = settings.BROKER | {"max_bytes": 10_000}
     break_backend("BROKER")
     with pytest.raises(Exception, match="cannot be used"):
         Relay(0).deliver()
