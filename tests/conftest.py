@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 
 from organizations import operations, registration, status
 from organizations.models import Membership, Organization, User
+from orgmanager import context
 from orgmanager.licence_server import licence_server
 from orgmanager.outbox.models import WorkOrder
 
@@ -23,6 +24,8 @@ def local_backends(settings, tmp_path):
         file = tmp_path / options["path"].name
         setattr(settings, name, options | {"path": file})
     settings.VAR_DIR = tmp_path
+    for variable in (context.request_id, context.trace_parent, context.organization_id):
+        variable.set("")
     cache.clear()
     status.answers.clear()
 

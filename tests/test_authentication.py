@@ -386,7 +386,8 @@ FORGERIES = {
     "exp that is an object": ("malformed", lambda r: make_token(r, exp={})),
     "exp before iat": (
         "too_long_lived",
-        lambda r: make_token(r, exp=NOW - 10, iat=NOW - 5),
+        # Within the leeway, so counted from the call and not from the import.
+        lambda r: make_token(r, exp=int(time.time()) - 10, iat=int(time.time()) - 5),
     ),
     "iat in the future": (
         "not_yet_valid",

@@ -78,7 +78,9 @@ class Run:
         living = [process for process in processes if process.poll() is None]
         if not living:
             return False
-        victim = self.chance.choice(living)
+        # The oldest has the shards and works; the others wait for it to die.
+        oldest = processes is self.workers and self.chance.random() < 0.7
+        victim = living[0] if oldest else self.chance.choice(living)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
         processes.remove(victim)

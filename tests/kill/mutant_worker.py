@@ -20,7 +20,7 @@ from django.db.models import Max  # noqa: E402
 from orgmanager.outbox import relay, worker  # noqa: E402
 from orgmanager.outbox.models import Delivery, Event  # noqa: E402
 
-DELAY = 0.05  # seconds
+DELAY = 0.4  # seconds
 
 
 class LastIdRelay(relay.Relay):
