@@ -55,7 +55,10 @@ def start_registration(claims, *, token, name, admin, password, actor):
     Raises: ValidationError for malformed fields; AlreadyRegistered;
     RegistrationInProgress; TokenUsed.
     """
-    if Registration.objects.filter(token_id=claims.token_id).exists():
+    earlier = Registration.objects.filter(token_id=claims.token_id).first()
+    if earlier is not None and earlier.state in Registration.OPEN:
+        raise refusal_of_second_registration()
+    if earlier is not None:
         raise TokenUsed(
             "This registration token has been used. Ask for a new one where you "
             "got this one."
