@@ -8,16 +8,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help run test test-fast lint lock env
+.PHONY: help run services services-down test test-fast lint lock env
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Start everything on this machine: console at http://127.0.0.1:8080/admin/ (PORT= for another port)
 	@exec $(BIN)/python manage.py run_all
 
-test: $(VENV)/dev.stamp ## Run every test
-	$(BIN)/pytest
+services: $(VENV)/dev.stamp ## Start PostgreSQL, Redis, Kafka, Keycloak and SpiceDB on this machine
+	@$(BIN)/python -m deploy.services up
+
+services-down: $(VENV)/dev.stamp ## Stop them
+	@$(BIN)/python -m deploy.services down
+
+test: $(VENV)/dev.stamp ## Run every test, those on the five real services included
+	@trap '$(BIN)/python -m deploy.services down' EXIT; \
+	  $(BIN)/python -m deploy.services up && \
+	  env $$(grep '^TEST_' "$${ORGMANAGER_VAR_DIR:-var}/services.env") $(BIN)/pytest
 
 test-fast: $(VENV)/dev.stamp ## Run the tests that need no other process
 	$(BIN)/pytest -m "not services"

@@ -573,6 +573,12 @@ _kafka_replication = env.integer(
     maximum=100,
     help="Replicas of such a topic; -1 leaves it to Kafka.",
 )
+_kafka_transactional = env.boolean(
+    "OUTBOX_KAFKA_TRANSACTIONAL",
+    default=True,
+    help="Publish in transactions, which keep a frozen worker that wakes up from "
+    "publishing again. False where the cluster forbids transactional ids.",
+)
 
 _topic_part = {
     "parse": matching(r"[A-Za-z0-9._-]*", "part of a topic name"),
@@ -649,6 +655,8 @@ _kafka = {
     "max_bytes": KAFKA_MESSAGE_MAX_BYTES,
     "partitions": _kafka_partitions,
     "replication_factor": _kafka_replication,
+    "prefix": KAFKA_CONSUMER_GROUP,
+    "transactional": _kafka_transactional,
 }
 _topic_files = {
     "BACKEND": "orgmanager.broker.backends.local.Broker",
