@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,7 @@ import pytest
 
 from orgmanager.errors import Rejected
 from orgmanager.identity import template
-from orgmanager.identity.backends import local
+from orgmanager.identity.backends import keycloak, local
 from orgmanager.identity.exceptions import RealmConflict
 from orgmanager.identity.passwords import hash_password
 
@@ -17,9 +18,19 @@ PASSWORD = "Correct-Horse-7"
 MARKER = "installation-1"
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(params=["local", pytest.param("keycloak", marks=pytest.mark.services)])
 def identity(request, tmp_path):
-    return local.Identity(path=tmp_path / "realms.sqlite3")
+    if request.param == "local":
+        return local.Identity(path=tmp_path / "realms.sqlite3")
+    if not (url := os.environ.get("TEST_KEYCLOAK_URL")):
+        pytest.skip("TEST_KEYCLOAK_URL is not set; make test starts a Keycloak.")
+    return keycloak.Identity(
+        server_url=url,
+        provisioning_realm="master",
+        provisioning_client_id=os.environ["TEST_KEYCLOAK_CLIENT_ID"],
+        provisioning_client_secret=os.environ["TEST_KEYCLOAK_CLIENT_SECRET"],
+        service_account_secret="the-service-accounts-secret",
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,9 @@
-"""What an identity provider can do."""
+"""What an identity provider can do, and whose a realm is."""
+
+from ...errors import Rejected
+from ..addresses import checked_realm
+from ..exceptions import RealmConflict
+from ..template import MARKER
 
 
 class BaseIdentity:
@@ -70,3 +75,24 @@ class BaseIdentity:
     def ping(self):
         """Return None if the provider answers; raise Unavailable otherwise."""
         raise NotImplementedError
+
+
+def identify(representation):
+    """Return (name, marker). Raises: Rejected."""
+    try:
+        name = checked_realm(representation["realm"])
+        marker = representation["attributes"][MARKER]
+    except (KeyError, TypeError) as error:
+        raise Rejected(f"Realm refused: no name, or no attribute {MARKER}.") from error
+    if not isinstance(marker, str) or not marker:
+        raise Rejected(f"Realm refused: attribute {MARKER} is empty.")
+    return name, marker
+
+
+def refuse_foreign(name, found, marker):
+    """Refuse a realm whose marker is not ``marker``. Raises: RealmConflict."""
+    if found != marker:
+        raise RealmConflict(
+            f"Realm {name} exists and does not carry our marker; it was not touched. "
+            "Remove it by hand if nothing needs it, or adopt it."
+        )

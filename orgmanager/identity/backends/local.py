@@ -19,10 +19,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from ...errors import Rejected, Unavailable
 from ..addresses import checked_realm
-from ..exceptions import RealmConflict
 from ..representation import check_representation
-from ..template import MARKER
-from .base import BaseIdentity
+from .base import BaseIdentity, identify, refuse_foreign
 
 KEY_SIZE = 2048  # bits
 
@@ -84,7 +82,7 @@ class Identity(BaseIdentity):
         self._timeout = timeout
 
     def ensure_realm(self, representation):
-        name, marker = _identify(representation)
+        name, marker = identify(representation)
         if not self._is_there(name, marker):
             check_representation(representation)
             key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_SIZE)
@@ -109,7 +107,7 @@ class Identity(BaseIdentity):
         with self._writing() as database:
             row = _find(database, "realm", name=checked_realm(name))
             if row is not None:
-                _refuse_foreign(name, row["marker"], marker)
+                refuse_foreign(name, row["marker"], marker)
                 database.execute("DELETE FROM realm WHERE name = ?", [name])
 
     def find_realm(self, name):
@@ -225,7 +223,7 @@ class Identity(BaseIdentity):
         """Say whether realm ``name`` is there and ours. Raises: RealmConflict."""
         realm = self.find_realm(name)
         if realm is not None:
-            _refuse_foreign(name, realm["marker"], marker)
+            refuse_foreign(name, realm["marker"], marker)
         return realm is not None
 
     @contextmanager
@@ -342,26 +340,6 @@ def _find(database, table, **columns):
     condition = " AND ".join(f"{column} = ?" for column in columns)
     statement = f"SELECT * FROM {table} WHERE {condition}"  # noqa: S608 - our names
     return database.execute(statement, list(columns.values())).fetchone()
-
-
-def _identify(representation):
-    """Return (name, marker). Raises: Rejected."""
-    try:
-        name = checked_realm(representation["realm"])
-        marker = representation["attributes"][MARKER]
-    except (KeyError, TypeError) as error:
-        raise Rejected(f"Realm refused: no name, or no attribute {MARKER}.") from error
-    if not isinstance(marker, str) or not marker:
-        raise Rejected(f"Realm refused: attribute {MARKER} is empty.")
-    return name, marker
-
-
-def _refuse_foreign(name, found, marker):
-    if found != marker:
-        raise RealmConflict(
-            f"Realm {name} exists and does not carry our marker; it was not touched. "
-            "Remove it by hand if nothing needs it, or adopt it."
-        )
 
 
 def _no_realm(name):
