@@ -20,6 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 from ...errors import Rejected, Unavailable
 from ..addresses import checked_realm
 from ..representation import check_representation
+from ..template import MARKER
 from .base import BaseIdentity, identify, refuse_foreign
 
 KEY_SIZE = 2048  # bits
