@@ -85,7 +85,7 @@ def read_registration(token, *, key, issuer):
             raise ValueError("orgId is not a lower-case UUID")
         if not isinstance(org_code, str) or not _CODE.fullmatch(org_code):
             raise ValueError("orgCode is malformed")
-        token_id, name = claims["jti"], claims.get("orgName") or ""
+        token_id, name = claims["jti"], claims.get("orgName", "")
         if not isinstance(token_id, str) or not 1 <= len(token_id) <= 255:
             raise ValueError("jti is not a text of 1 to 255 characters")
         if not isinstance(name, str) or len(name) > 200:
