@@ -8,13 +8,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help run services services-down test test-fast lint lock env
+.PHONY: help run stack services services-down test test-fast lint lock env
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Start everything on this machine: console at http://127.0.0.1:8080/admin/ (PORT= for another port)
 	@exec $(BIN)/python manage.py run_all
+
+stack: services ## Start everything against those five
+	@set -a; . "$${ORGMANAGER_VAR_DIR:-var}/services.env"; set +a; exec $(BIN)/python manage.py run_all
 
 services: $(VENV)/dev.stamp ## Start PostgreSQL, Redis, Kafka, Keycloak and SpiceDB on this machine
 	@$(BIN)/python -m deploy.services up
