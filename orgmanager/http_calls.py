@@ -92,3 +92,15 @@ def _read(response, limit, deadline):
             f"The answer broke off: {error}"
         ) from error
     return bytes(content)
+
+
+def why(error):
+    """Return what a requests.RequestException means, without its objects' names."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    told = error.args[0] if error.args else error
+    told = getattr(told, "reason", told)  # what urllib3's MaxRetryError is about
+    text = str(told)
+    if isinstance(told, urllib3.exceptions.NewConnectionError):
+        text = text.rpartition(": ")[2]
+    return " ".join(text.split())[:300].rstrip(".")

@@ -8,7 +8,8 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
-from ..errors import DomainError, Unavailable
+from ..broker import broker
+from ..errors import DomainError, Rejected, Unavailable
 from ..locks import make_locks
 from . import inbox, operations, work
 from .models import SHARDS
@@ -134,12 +135,15 @@ class _StartLoop:
     """What every worker does once, however long its system is down."""
 
     def __init__(self):
-        self._left = list(AT_START)
+        self._left = [ensure_topics, *AT_START]
 
     def turn(self):
-        while self._left:
-            self._left[0]()
-            del self._left[0]
+        for task in list(self._left):
+            try:
+                task()
+            except Rejected as error:  # asking again will not change that
+                logger.error("At the start: %s", error)
+            self._left.remove(task)
         return SCHEDULE_PAUSE
 
     def close(self):
@@ -170,6 +174,12 @@ class _ScheduleLoop:
     def close(self):
         if self._locks is not None:
             self._locks.close()
+
+
+def ensure_topics():
+    """Create the topics that are missing. Raises: Unavailable; Rejected."""
+    for topic in settings.TOPICS.values():
+        broker.ensure_topic(topic)
 
 
 def _prune():

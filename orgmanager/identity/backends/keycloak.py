@@ -1,43 +1,63 @@
-"""Keycloak, driven so that a half-made or a foreign realm is never taken for ours."""
+"""Realms in Keycloak, by its admin API."""
 
-import copy
 import hashlib
 import hmac
+import logging
+import re
 import time
 from contextlib import contextmanager
+from functools import lru_cache
 
 import requests
 from django.views.decorators.debug import sensitive_variables
-from keycloak import KeycloakAdmin, KeycloakOpenIDConnection
-from keycloak.exceptions import (
-    KeycloakAuthenticationError,
-    KeycloakConnectionError,
-    KeycloakError,
-)
+from keycloak import KeycloakAdmin
+from keycloak.exceptions import KeycloakError
 
-from ...errors import Rejected, Unavailable
+from ...errors import DomainError, Rejected, Unavailable
+from ...http_calls import LARGEST_ANSWER, why
 from ...locks import make_locks
-from ..addresses import checked_realm
+from ..addresses import checked_realm, jwks_uri
+from ..exceptions import RealmConflict
 from ..representation import check_representation
 from ..template import MARKER
-from .base import BaseIdentity, identify, refuse_foreign
+from .base import BaseIdentity
+from .keycloak_connection import Account, AccountRefused, Connection, Server, reason
+from .ownership import identify, no_realm, refuse_foreign
 
-MANAGEMENT_CLIENT = "flowx-organization-manager-realm"
-LOCK_PATIENCE = 10  # seconds; creating one realm takes about half a second
-LOCK_PAUSE = 0.05  # seconds
-LARGEST_KEY_SET = 65_536  # bytes
-LONGEST_DETAIL = 300  # characters of a refusal that are shown
+logger = logging.getLogger(__name__)
 
-_NOT_FOUND, _FORBIDDEN, _CONFLICT, _TOO_MANY = 404, 403, 409, 429
+# Our client inside each realm, and the least that it needs there.
+REALM_CLIENT = "organization-manager"
+REALM_CLIENT_ROLES = ("manage-realm", "manage-users", "view-clients")
+
+LOCK = "realms"
+LOCK_POLL_INTERVAL = 0.05  # seconds
+QUICK = 3  # seconds: for questions that Keycloak answers at once or not at all
+MAX_ACCOUNTS = 1_000  # of realms, each with its token
+
+_CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+
+_SECRET = "SECURITY_OAUTH2_SERVICE_ACCOUNT_ADMIN_CLIENT_SECRET"  # noqa: S105  a name
+_PROVISIONING_ADVICE = (
+    "Check SECURITY_OAUTH2_PROVISIONING_REALM, SECURITY_OAUTH2_PROVISIONING_CLIENT_ID "
+    f"and SECURITY_OAUTH2_PROVISIONING_CLIENT_SECRET (where it is unset: {_SECRET}), "
+    "and that this client has a service account with the role create-realm."
+)
+_REALM_ADVICE = f"Set {_SECRET} to the secret that the realm was made with."
 
 
 class Identity(BaseIdentity):
     """
-    Creates realms with an account that may do just that, one atomic call each.
+    Realms that one call each creates whole, and that we look after from inside.
 
-    Keycloak makes the creator the administrator of the new realm, and of no other:
-    what that account cannot see is foreign. Inside each realm stands a client of
-    ours for the daily work, whose secret follows from the service account's.
+    The provisioning account may create realms and, as whoever created it, change
+    one. Everything after the creation is done by a client in the realm itself, with
+    a secret that follows from ours and the realm's name and is stored nowhere: its
+    tokens stay small, and other realms are none of its business. A disabled realm
+    signs nobody in, this client neither, so there the creator steps in.
+
+    Raises: also Unavailable where Keycloak refuses an account of ours: it is our
+    mistake, and trying again helps once somebody has mended it.
     """
 
     def __init__(
@@ -48,257 +68,334 @@ class Identity(BaseIdentity):
         provisioning_client_id,
         provisioning_client_secret,
         service_account_secret,
-        timeout=10,
+        timeout=15,
     ):
-        """``timeout``: seconds per HTTP call, connect and read each."""
-        # The library joins addresses as a browser would: without the last slash
-        # it drops "/auth" from "https://keycloak.example.com/auth".
-        self._server_url = server_url.rstrip("/") + "/"
+        """``timeout``: seconds per call, and to wait for others to finish theirs."""
+        self._server = Server(server_url, timeout=timeout)
+        self._secret = service_account_secret
         self._provisioning_realm = provisioning_realm
-        self._provisioning_client_id = provisioning_client_id
-        self._provisioning_client_secret = provisioning_client_secret
-        self._service_account_secret = service_account_secret
-        self._timeout = timeout
+        self._provisioning = Account(
+            self._server,
+            realm=provisioning_realm,
+            client_id=provisioning_client_id,
+            secret=provisioning_client_secret,
+            advice=_PROVISIONING_ADVICE,
+        )
+        self._account_in = lru_cache(MAX_ACCOUNTS)(self._make_account_in)
 
+    @sensitive_variables()
     def ensure_realm(self, representation):
         name, marker = identify(representation)
+        if self._is_there(name, marker):
+            return
         check_representation(representation)
-        with _only_one_at_a_time():
-            found = self.find_realm(name)
-            if found is None:
-                self._create(self._with_management(representation), marker)
+        complete = self._with_realm_client(representation)
+        with self._one_at_a_time():
+            if self._is_there(name, marker):
                 return
-        refuse_foreign(name, found["marker"], marker)
+            try:
+                self._create(name, complete)
+            except DomainError:
+                # 409 is also said of a user that exists elsewhere, and a call that
+                # timed out may have done its work: what is there counts.
+                if not self._is_there(name, marker):
+                    raise
 
     def set_realm_enabled(self, name, enabled):
         checked_realm(name)
-        admin = self._provisioning_admin()
-        with self._translated(f"{'enable' if enabled else 'disable'} realm {name}"):
-            admin.update_realm(name, {"enabled": enabled})
+        self._change(
+            name,
+            f"{'enable' if enabled else 'disable'} realm {name}",
+            lambda admin: admin.update_realm(name, {"enabled": bool(enabled)}),
+        )
         if not enabled:
-            with self._translated(f"end the sessions of realm {name}"):
-                path = f"admin/realms/{name}/logout-all"
-                answer = admin.connection.raw_post(path, data=None)
-                _raise_for_status(answer)
+            # Afterwards, or somebody signs in between the two. It also ends what
+            # was signed in before for the day when the realm is enabled again.
+            self._change(name, f"end the sessions of realm {name}", _end_sessions)
 
     def delete_realm(self, name, marker):
-        found = self.find_realm(name)
-        if found is None:
-            return
-        refuse_foreign(name, found["marker"], marker)
-        with _only_one_at_a_time(), self._translated(f"delete realm {name}"):
+        with self._one_at_a_time():
+            if not self._is_there(checked_realm(name), marker):
+                return
             try:
-                self._provisioning_admin().delete_realm(name)
-            except KeycloakError as error:
-                if error.response_code != _NOT_FOUND:
+                self._change(
+                    name,
+                    f"delete realm {name}",
+                    lambda admin: admin.delete_realm(name),
+                )
+            except DomainError:
+                if self._is_there(name, marker):
                     raise
 
     def find_realm(self, name):
-        checked_realm(name)
-        admin = self._provisioning_admin()
-        with self._translated(f"read realm {name}"):
-            try:
-                realm = admin.get_realm(name)
-            except KeycloakError as error:
-                if error.response_code == _NOT_FOUND:
-                    return None
-                if error.response_code == _FORBIDDEN:
-                    return {"enabled": True, "marker": None}  # made by somebody else
-                raise
-        marker = (realm.get("attributes") or {}).get(MARKER)
-        return {"enabled": bool(realm.get("enabled")), "marker": marker}
+        found = self._find(checked_realm(name))
+        if found is None:
+            return None
+        # Of a foreign realm that is not shown; most are enabled.
+        return {"enabled": found.get("enabled", True), "marker": _marker(found)}
 
-    @sensitive_variables()
     def client_secret(self, realm, client_id):
         checked_realm(realm)
-        admin = self._realm_admin(realm)
-        with self._translated(f"read client {client_id!r} of realm {realm}"):
-            # The library's own look-up reads every client of the realm.
-            path = f"admin/realms/{realm}/clients"
-            answer = admin.connection.raw_get(path, clientId=str(client_id))
-            _raise_for_status(answer)
-            found = [each for each in answer.json() if each["clientId"] == client_id]
-        secret = found[0].get("secret") if found else None
-        if not secret or found[0].get("publicClient"):
+        secret = None
+        # Never our own: whoever has it can do everything in the realm.
+        if _CLIENT_ID.fullmatch(client_id) and client_id != REALM_CLIENT:
+            secret = self._change(
+                realm,
+                f"read the secret of client {client_id} in realm {realm}",
+                lambda admin: _read_secret(admin, client_id),
+            )
+        if not secret:
             raise Rejected(
-                f"Realm {realm} has no client {client_id!r} with a secret. See which "
-                "there are in Keycloak's console."
+                f"Realm {realm} has no client {client_id!r:.100} with a secret."
             )
         return secret
 
     def jwks(self, realm):
-        path = f"realms/{checked_realm(realm)}/protocol/openid-connect/certs"
         with self._translated(f"read the keys of realm {realm}"):
-            answer = requests.get(
-                self._server_url + path,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
+            answer = self._server.call(
+                "GET", jwks_uri(realm), timeout=self._quick(), limit=LARGEST_ANSWER
             )
-            with answer:
-                _raise_for_status(answer)
-                body = answer.raw.read(LARGEST_KEY_SET + 1, decode_content=True)
-        if len(body) > LARGEST_KEY_SET:
-            raise Unavailable(f"The keys of realm {realm} are too long to be real.")
-        try:
-            return requests.models.complexjson.loads(body)
-        except ValueError as error:
-            raise Unavailable(f"The keys of realm {realm} are not JSON.") from error
+        if answer.status_code == 404:
+            raise no_realm(realm)
+        self._refuse_unless_ok(answer, f"read the keys of realm {realm}")
+        key_set = answer.json()
+        if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
+            raise Unavailable(f"The keys of realm {realm} are no key set (RFC 7517).")
+        return key_set
 
     def ping(self):
-        with self._translated("answer"):
-            url = f"{self._server_url}realms/{self._provisioning_realm}"
-            answer = requests.get(url, timeout=self._timeout, allow_redirects=False)
-            _raise_for_status(answer)
+        path = f"realms/{self._provisioning_realm}"
+        with self._translated("read that realm"):
+            answer = self._server.call(
+                "GET", self._server.address(path), timeout=self._quick()
+            )
+        if answer.status_code == 404:
+            raise Unavailable(
+                f"There is no realm {self._provisioning_realm} at {self._server.url}. "
+                "Set SECURITY_OAUTH2_BASE_SERVER_URL to Keycloak's address, with its "
+                "path, and SECURITY_OAUTH2_PROVISIONING_REALM to a realm of it."
+            )
+        self._refuse_unless_ok(answer, f"read realm {self._provisioning_realm}")
 
-    def _create(self, representation, marker):
-        """Create the realm; whatever the answer is, look what came of it."""
+    def check_provisioning(self):
+        """
+        Return None if the provisioning account may create realms. Changes nothing.
+
+        It asks for the one realm that is there for sure: who may not create realms
+        is told so, and who may that it exists.
+        """
+        try:
+            self._create(self._provisioning_realm, {"realm": self._provisioning_realm})
+        except Rejected as error:
+            if getattr(error.__cause__, "response_code", None) != 409:
+                raise
+
+    # What is there, and whose it is.
+
+    def _is_there(self, name, marker):
+        """Say whether realm ``name`` is there and ours. Raises: RealmConflict."""
+        found = self._find(name)
+        if found is None:
+            return False
+        if _marker(found) is None:
+            raise RealmConflict(
+                f"Realm {name} exists and shows us no marker of ours; it was not "
+                "touched. Remove it by hand if nothing needs it, or adopt it. If it "
+                f"is ours, set {_SECRET} to the secret that it was made with."
+            )
+        refuse_foreign(name, _marker(found), marker)
+        return True
+
+    def _find(self, name):
+        """
+        Return realm ``name`` as far as it is shown to us, or None if there is none.
+
+        Of a foreign realm nothing but the name is shown, or not even that.
+        """
+        try:
+            found = self._show(self._account_in(name), name)
+            if found is None or _marker(found):
+                return found
+        except AccountRefused:
+            pass  # there is no such realm, or it is disabled, or not ours
+        return self._find_as_creator(name)
+
+    def _find_as_creator(self, name):
+        found = self._show(self._provisioning, name)
+        if found is not None and _marker(found) is None:
+            # Rights over a new realm may come with the next token only.
+            self._provisioning.forget_token()
+            found = self._show(self._provisioning, name)
+        return found
+
+    def _show(self, account, name):
+        with self._translated(f"read realm {name}", account):
+            try:
+                return _admin(account, name).get_realm(name)
+            except KeycloakError as error:
+                if error.response_code == 404:
+                    return None
+                if error.response_code == 403:
+                    return {}
+                raise
+
+    # Changes.
+
+    def _create(self, name, representation):
+        with self._translated(f"create realm {name}", self._provisioning):
+            _admin(self._provisioning, name).import_realm(representation)
+
+    def _change(self, name, doing, change):
+        """
+        Return change(KeycloakAdmin), done from inside realm ``name`` if possible.
+
+        Raises: Rejected when there is no such realm; AccountRefused.
+        """
+        account = self._account_in(name)
+        try:
+            with self._translated(doing, account):
+                return change(_admin(account, name))
+        except AccountRefused as error:
+            found = self._find_as_creator(name)
+            if found is None:
+                raise no_realm(name) from error
+            if _marker(found) is None:
+                raise
+            logger.info("To %s is left to the creator of the realm: %s", doing, error)
+        with self._translated(doing, self._provisioning):
+            return change(_admin(self._provisioning, name))
+
+    def _with_realm_client(self, representation):
+        """Return ``representation`` with the client that we look after it with."""
         name = representation["realm"]
-        admin = self._provisioning_admin()
-        refusal = None
-        try:
-            with self._translated(f"create realm {name}"):
-                # Not skip_exists=True: the library then takes a malformed
-                # representation for an existing realm.
-                admin.import_realm(representation)
-        except (Unavailable, Rejected) as error:
-            # A timeout leaves open whether it was created, and a conflict can
-            # lie inside the representation: only a look tells.
-            refusal = error
-        found = self.find_realm(name)
-        if found is not None:
-            refuse_foreign(name, found["marker"], marker)
-        elif refusal is not None:
-            raise refusal
+        client = {
+            "clientId": REALM_CLIENT,
+            "name": "Organization Manager",
+            "description": "Looks after this realm. Its secret is not stored.",
+            "protocol": "openid-connect",
+            "enabled": True,
+            "publicClient": False,
+            "clientAuthenticatorType": "client-secret",
+            "secret": self._secret_in(name),
+            "standardFlowEnabled": False,
+            "implicitFlowEnabled": False,
+            "directAccessGrantsEnabled": False,
+            "serviceAccountsEnabled": True,
+            "fullScopeAllowed": True,  # or its roles would not count
+            "redirectUris": [],
+            "webOrigins": [],
+            # No scopes, so no audience: its tokens are good for Keycloak alone.
+            "defaultClientScopes": [],
+            "optionalClientScopes": [],
+            "attributes": {"client.use.lightweight.access.token.enabled": "true"},
+        }
+        user = {
+            "username": f"service-account-{REALM_CLIENT}",
+            "enabled": True,
+            "serviceAccountClientId": REALM_CLIENT,
+            "clientRoles": {"realm-management": list(REALM_CLIENT_ROLES)},
+        }
+        return representation | {
+            "clients": [*representation.get("clients", []), client],
+            "users": [*representation.get("users", []), user],
+        }
 
-    def _with_management(self, representation):
-        """Return ``representation`` and the client that manages its realm for us."""
-        representation = copy.deepcopy(representation)
-        representation.setdefault("clients", []).append(
-            {
-                "clientId": MANAGEMENT_CLIENT,
-                "name": "Organization Manager, for this realm",
-                "protocol": "openid-connect",
-                "enabled": True,
-                "publicClient": False,
-                "clientAuthenticatorType": "client-secret",
-                "secret": self._management_secret(representation["realm"]),
-                "standardFlowEnabled": False,
-                "directAccessGrantsEnabled": False,
-                "serviceAccountsEnabled": True,
-                "fullScopeAllowed": True,
-                # The token stays small, however many roles there are.
-                "attributes": {"client.use.lightweight.access.token.enabled": "true"},
-            }
-        )
-        representation.setdefault("users", []).append(
-            {
-                "username": f"service-account-{MANAGEMENT_CLIENT}",
-                "enabled": True,
-                "serviceAccountClientId": MANAGEMENT_CLIENT,
-                "clientRoles": {"realm-management": ["realm-admin"]},
-            }
-        )
-        return representation
-
-    @sensitive_variables()
-    def _management_secret(self, realm):
-        key = self._service_account_secret.encode()
-        return hmac.new(key, realm.encode(), hashlib.sha256).hexdigest()
-
-    def _provisioning_admin(self):
-        return self._admin(
-            self._provisioning_realm,
-            self._provisioning_client_id,
-            self._provisioning_client_secret,
-            "SECURITY_OAUTH2_PROVISIONING_CLIENT_SECRET",
+    def _make_account_in(self, realm):
+        return Account(
+            self._server,
+            realm=realm,
+            client_id=REALM_CLIENT,
+            secret=self._secret_in(realm),
+            advice=_REALM_ADVICE,
         )
 
-    def _realm_admin(self, realm):
-        return self._admin(
-            realm,
-            MANAGEMENT_CLIENT,
-            self._management_secret(realm),
-            "SECURITY_OAUTH2_SERVICE_ACCOUNT_ADMIN_CLIENT_SECRET",
-        )
-
-    @sensitive_variables("client_secret")
-    def _admin(self, realm, client_id, client_secret, variable):
-        """Return an administration client that has signed in as ``client_id``."""
-        connection = KeycloakOpenIDConnection(
-            server_url=self._server_url,
-            realm_name=realm,
-            client_id=client_id,
-            client_secret_key=client_secret,
-            timeout=self._timeout,
-            max_retries=0,  # the library repeats a POST, which then conflicts
-        )
-        try:
-            with self._translated(f"sign in as {client_id}"):
-                connection.get_token()
-        except _SignInRefused as error:
-            raise _sign_in_refusal(realm, client_id, variable, error) from error
-        return KeycloakAdmin(connection=connection)
+    def _secret_in(self, realm):
+        if not self._secret:
+            # Of an empty one everybody could work out what follows.
+            raise Unavailable(f"Set {_SECRET}: our account in each realm needs it.")
+        digest = hmac.new(self._secret.encode(), realm.encode(), hashlib.sha256)
+        return digest.hexdigest()
 
     @contextmanager
-    def _translated(self, doing):
-        """Turn the library's exceptions into Unavailable or Rejected."""
+    def _one_at_a_time(self):
+        """Keep others of this installation from creating and deleting realms.
+
+        Source: keycloak/keycloak#8772: side by side they corrupt the role that
+        bundles the rights over all realms.
+        """
+        locks = make_locks()
+        try:
+            deadline = time.monotonic() + self._server.timeout
+            while not locks.try_acquire(LOCK):
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        "Another process is creating or deleting realms. Try again in "
+                        "a moment."
+                    )
+                time.sleep(LOCK_POLL_INTERVAL)
+            yield
+        finally:
+            locks.close()
+
+    def _quick(self):
+        return min(QUICK, self._server.timeout)
+
+    def _refuse_unless_ok(self, answer, doing):
+        if answer.status_code != 200:
+            said = reason(answer.status_code, answer.content)
+            raise Unavailable(
+                f"Keycloak at {self._server.url} refused to {doing}: {said}."
+            )
+
+    @contextmanager
+    def _translated(self, doing, account=None):
+        """Turn errors of requests and python-keycloak into Unavailable or Rejected."""
+        url = self._server.url
         try:
             yield
-        except (KeycloakConnectionError, requests.RequestException) as error:
+        except requests.RequestException as error:
             raise Unavailable(
-                f"Keycloak at {self._server_url} did not answer while it was to "
-                f"{doing}: {type(error).__name__}. Check "
-                "SECURITY_OAUTH2_BASE_SERVER_URL and the network policy."
+                f"Keycloak at {url} did not answer while trying to {doing}: "
+                f"{why(error)}. Check SECURITY_OAUTH2_BASE_SERVER_URL and the network "
+                "policy."
             ) from error
-        except KeycloakAuthenticationError as error:
-            raise _SignInRefused(_said(error)) from error
         except KeycloakError as error:
             code = error.response_code
-            is_passing = code is None or code >= 500 or code == _TOO_MANY
-            kind = Unavailable if is_passing else Rejected
-            raise kind(f"Keycloak refused to {doing}: {code} {_said(error)}") from error
+            said = f"{doing}: {reason(code, error.response_body)}."
+            if code == 403:
+                raise AccountRefused(
+                    f"Keycloak at {url} does not let us {said} {account.advice}"
+                ) from error
+            if code in {408, 429} or code >= 500:
+                raise Unavailable(f"Keycloak at {url} failed to {said}") from error
+            raise Rejected(f"Keycloak refused to {said}") from error
+        except TypeError as error:
+            # What python-keycloak raises for an answer of another shape. Its text
+            # quotes the answer, so it goes nowhere.
+            raise Unavailable(
+                f"What answers at {url} when asked to {doing} is not Keycloak, or not "
+                "one that is known here."
+            ) from error
 
 
-class _SignInRefused(Rejected):
-    """An account of ours was not let in."""
+def _admin(account, realm):
+    return KeycloakAdmin(connection=Connection(account, realm))
 
 
-def _sign_in_refusal(realm, client_id, variable, error):
-    return Unavailable(
-        f"Keycloak does not let {client_id} in at realm {realm}: {error}. Check that "
-        f"the client exists there and that {variable} is its secret."
-    )
+def _marker(found):
+    return (found.get("attributes") or {}).get(MARKER)
 
 
-def _raise_for_status(answer):
-    if not 200 <= answer.status_code < 300:
+def _end_sessions(admin):
+    """End every session: the one thing of these that python-keycloak lacks."""
+    path = f"admin/realms/{admin.get_current_realm()}/logout-all"
+    answer = admin.connection.raw_post(path, data="")
+    if answer.status_code >= 300:
         raise KeycloakError(
-            error_message=answer.reason or "",
-            response_code=answer.status_code,
+            response_code=answer.status_code, response_body=answer.content
         )
 
 
-def _said(error):
-    text = error.error_message
-    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    return text[:LONGEST_DETAIL]
-
-
-@contextmanager
-def _only_one_at_a_time():
-    """
-    Hold the lock of all realm changes: in parallel they break Keycloak's own roles.
-
-    Source: keycloak/keycloak issue 8772.
-    """
-    locks = make_locks()
-    deadline = time.monotonic() + LOCK_PATIENCE
-    try:
-        while not locks.try_acquire("realms"):
-            if time.monotonic() >= deadline:
-                raise Unavailable("Other realms are being changed; try again.")
-            time.sleep(LOCK_PAUSE)
-        yield
-    finally:
-        locks.close()
+def _read_secret(admin, client_id):
+    client = admin.get_client_id(client_id)
+    return client and admin.get_client_secrets(client).get("value")
