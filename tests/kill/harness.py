@@ -60,12 +60,13 @@ class Run:
             )
         self.workers.append(process)
 
-    def start_writer(self, count):
+    def start_writer(self, count, *, pause=0):
         notes = self.var / f"notes-{uuid.uuid4().hex}"
         seed = self.chance.randrange(10**9)
+        arguments = [notes, str(count), str(seed), str(pause)]
         with (self.var / "writer.log").open("a") as log:
             process = subprocess.Popen(
-                [sys.executable, "tests/kill/writer.py", notes, str(count), str(seed)],
+                [sys.executable, "tests/kill/writer.py", *arguments],
                 cwd=ROOT,
                 env=self.environment(),
                 stdout=log,
@@ -176,19 +177,26 @@ FAULTS = (
 )
 
 
-def storm(run, *, events, writers=4, kills, organizations=20, workers=2, patience=60):
-    """Let writers record ``events`` while ``kills`` hit them and the workers."""
+def storm(
+    run, *, events, kills, pace=0, writers=4, organizations=20, workers=2, patience=60
+):
+    """
+    Let writers record ``events`` while ``kills`` hit them and the workers.
+
+    With ``pace`` (seconds) the writers take their time and a worker lives that
+    long before it is killed: long enough to be in the middle of something.
+    """
     run.make_organizations(organizations)
-    share = events // writers
     for _ in range(workers):
         run.start_worker()
+    pause = pace * kills * writers / events
     for _ in range(writers):
-        run.start_writer(share)
-    killed = 0
+        run.start_writer(events // writers, pause=pause)
+    killed, last = 0, time.monotonic()
     while any(process.poll() is None for process in run.writers):
         due = len(run.committed()) >= events * (killed + 1) / (kills + 2)
-        if killed < kills and due:
-            if run.chance.random() < 0.7:
+        if killed < kills and due and time.monotonic() - last >= pace:
+            if pace or run.chance.random() < 0.7:
                 if run.kill_one(run.workers):
                     run.start_worker()
                     killed += 1
@@ -196,6 +204,7 @@ def storm(run, *, events, writers=4, kills, organizations=20, workers=2, patienc
                 left = events - len(run.committed())
                 run.start_writer(max(left // writers, 1))
                 killed += 1
+            last = time.monotonic()
         time.sleep(0.05)
     missing = events - len(run.committed())
     if missing > 0:  # the killed writers' share

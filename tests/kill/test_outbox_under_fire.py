@@ -28,7 +28,7 @@ def test_the_harness_notices_a_relay_that_loses_events(tmp_path, mistake):
         worker_command=["tests/kill/mutant_worker.py", mistake],
     )
     try:
-        verdict = storm(run, events=1500, kills=12, patience=5)
+        verdict = storm(run, events=600, kills=8, pace=1.5, patience=5)
     finally:
         run.stop()
     assert verdict["lost"] > 0

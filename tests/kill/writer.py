@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import time
 
 import django
 
@@ -51,14 +52,15 @@ def write(organization_id, chance):
     return event.event_id, "committed"
 
 
-def main(notes, count, seed):
+def main(notes, count, seed, pause):
     chance = random.Random(seed)
     organizations = list(Organization.objects.values_list("pk", flat=True))
     with open(notes, "a", buffering=1) as file:
         for _ in range(count):
             event_id, fate = write(chance.choice(organizations), chance)
             file.write(f"{fate} {event_id}\n")
+            time.sleep(pause)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
