@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import socket
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from .refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT_STEP = 10
+PORT_PATIENCE = 10  # seconds
 PORT_TRIES = 50
 
 
@@ -84,7 +86,14 @@ class State:
         others = {port for other, port in ports.items() if other != name}
         first = PORTS[name]
         candidates = range(first, first + PORT_STEP * PORT_TRIES, PORT_STEP)
-        for port in [ports.get(name, first), *candidates]:
+        if name in ports and ports[name] not in others:
+            # Clients know the last one; after a kill it can be busy for a moment.
+            deadline = time.monotonic() + PORT_PATIENCE
+            while time.monotonic() < deadline:
+                if _is_free(ports[name]):
+                    return ports[name]
+                time.sleep(0.1)
+        for port in candidates:
             if port not in others and _is_free(port):
                 return port
         raise Refusal(f"No port is free for {name}. Set {variable}.")

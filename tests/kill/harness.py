@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import defaultdict
@@ -87,6 +88,15 @@ class Run:
         processes.remove(victim)
         self.kills += 1
         return True
+
+    def freeze_one(self, processes, seconds):
+        """Stop a random one of ``processes``; it goes on after ``seconds``."""
+        living = [process for process in processes if process.poll() is None]
+        victim = self.chance.choice(living)
+        victim.send_signal(signal.SIGSTOP)
+        wake = threading.Timer(seconds, _wake, [victim])
+        wake.daemon = True
+        wake.start()
 
     def committed(self):
         """Return {event id: (organization, epoch, sequence)}, from the database."""
@@ -165,6 +175,11 @@ class Run:
             "gaps": gaps,
             "duplicates": duplicates,
         }
+
+
+def _wake(process):
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
 
 
 FAULTS = (

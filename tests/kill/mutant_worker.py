@@ -15,8 +15,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgmanager.settings")
 django.setup()
 
 from django.core.management import call_command  # noqa: E402  after setup()
+from django.db import transaction  # noqa: E402
 from django.db.models import Max  # noqa: E402
 
+from orgmanager.broker import broker  # noqa: E402
 from orgmanager.outbox import relay, worker  # noqa: E402
 from orgmanager.outbox.models import Delivery, Event  # noqa: E402
 
@@ -52,6 +54,49 @@ class MarkFirstRelay(relay.Relay):
         pass
 
 
+class SkipLockedRelay(relay.Relay):
+    """Shares the rows out by SKIP LOCKED, which tears streams apart."""
+
+    def deliver(self):
+        with transaction.atomic():
+            owed = Delivery.objects.filter(shard=self.shard, stream__blocked_at=None)
+            rows = owed.order_by("event_id").select_for_update(
+                skip_locked=True, of=("self",)
+            )
+            deliveries = list(rows[:5])
+            if deliveries:
+                self.publish(deliveries)
+                self.mark(deliveries)
+        return len(deliveries)
+
+    def hand_over(self, messages):
+        if self._publisher is None:  # not one per shard: nobody is fenced
+            self._publisher = broker.publisher(f"{self.shard}-{os.getpid()}")
+        self._publisher.publish(messages)
+
+
+class EverybodysLocks:
+    """Gives every lock to everybody."""
+
+    def try_acquire(self, name):
+        return True
+
+    def release(self, name):
+        pass
+
+    def close(self):
+        pass
+
+
+MUTANTS = {
+    "last-id": LastIdRelay,
+    "mark-first": MarkFirstRelay,
+    "skip-locked": SkipLockedRelay,
+}
+
+
 if __name__ == "__main__":
-    worker.Relay = {"last-id": LastIdRelay, "mark-first": MarkFirstRelay}[sys.argv[1]]
+    worker.Relay = MUTANTS[sys.argv[1]]
+    if sys.argv[1] == "skip-locked":
+        worker.make_locks = EverybodysLocks
     call_command("run_worker")

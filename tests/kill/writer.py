@@ -10,7 +10,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgmanager.settings")
 django.setup()
 
-from django.db import transaction  # noqa: E402  after setup()
+from django.db import DatabaseError, connection, transaction  # noqa: E402
 
 from organizations.models import Organization  # noqa: E402
 from orgmanager.outbox.event_types import EventType, data_schema  # noqa: E402
@@ -49,12 +49,17 @@ def write(organization_id, chance):
                 raise RolledBack
     except RolledBack:
         return event.event_id, "rolled-back"
+    except DatabaseError:  # killed under us: whether it was committed, it knows
+        connection.close()
+        time.sleep(0.3)
+        return event.event_id if event else None, "unknown"
     return event.event_id, "committed"
 
 
 def main(notes, count, seed, pause):
     chance = random.Random(seed)
     organizations = list(Organization.objects.values_list("pk", flat=True))
+    connection.close()
     with open(notes, "a", buffering=1) as file:
         for _ in range(count):
             event_id, fate = write(chance.choice(organizations), chance)

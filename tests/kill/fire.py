@@ -1,0 +1,173 @@
+"""The harness on PostgreSQL and Kafka, which are killed and frozen as well."""
+
+import json
+import os
+import time
+import uuid
+from urllib.parse import urlsplit
+
+import psycopg
+from confluent_kafka import Consumer, TopicPartition
+
+from deploy.services.control import Control
+
+from .harness import Run
+
+# Faults by what they hit; each is undone again before the next one comes.
+PAUSE = 8  # seconds that a frozen worker sleeps
+
+
+class ServicesRun(Run):
+    """A run with a database and topics of its own on the shared services."""
+
+    def __init__(self, var, *, seed, worker_command=None):
+        self.name = f"fire-{uuid.uuid4().hex[:8]}"
+        self.url = urlsplit(os.environ["TEST_POSTGRESQL_URL"])
+        self.bootstrap = os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"]
+        self.topic = f"ai.flowx.{self.name}.organization.events.v1"
+        with self._connect(self.url.path[1:]) as connection:
+            connection.execute(f'CREATE DATABASE "{self.name}"')
+        super().__init__(var, seed=seed, worker_command=worker_command)
+
+    def environment(self):
+        return super().environment() | {
+            "SPRING_PROFILES_ACTIVE": "development",
+            "SPRING_DATASOURCE_URL": (
+                f"jdbc:postgresql://{self.url.hostname}:{self.url.port}/{self.name}"
+            ),
+            "SPRING_DATASOURCE_USERNAME": self.url.username,
+            "SPRING_DATASOURCE_PASSWORD": self.url.password,
+            "SPRING_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "KAFKA_TOPIC_NAMING_ENVIRONMENT": self.name,
+            "KAFKA_CONSUMER_GROUP": self.name,
+        }
+
+    def committed(self):
+        rows = self._query(
+            "SELECT event_id, organization_id, epoch, sequence FROM outbox_event"
+        )
+        return {
+            str(event_id): (str(organization), epoch, sequence)
+            for event_id, organization, epoch, sequence in rows
+        }
+
+    def count_committed(self):
+        return self._query("SELECT count(*) FROM outbox_event")[0][0]
+
+    def owed(self):
+        return self._query("SELECT count(*) FROM outbox_delivery")[0][0]
+
+    def published(self):
+        """Read the topic from its beginning to its end, as any consumer would."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": f"{self.name}-{uuid.uuid4().hex}",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+        partitions = consumer.list_topics(self.topic, timeout=20).topics[self.topic]
+        left = set(partitions.partitions)
+        consumer.assign([TopicPartition(self.topic, each, 0) for each in left])
+        events, deadline = [], time.monotonic() + 60
+        while left and time.monotonic() < deadline:
+            message = consumer.poll(1)
+            if message is None:
+                continue
+            if message.error():
+                left.discard(message.partition())
+                continue
+            event = json.loads(message.value())
+            events.append(
+                (
+                    event["id"],
+                    event["organizationid"],
+                    int(event["epoch"]),
+                    int(event["sequence"]),
+                )
+            )
+        consumer.close()
+        assert not left, "the topic could not be read to its end"
+        return events
+
+    def stop(self):
+        super().stop()
+        with self._connect(self.url.path[1:]) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
+
+    def _query(self, statement):
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with self._connect(self.name) as connection:
+                    return connection.execute(statement).fetchall()
+            except psycopg.OperationalError:  # it is being killed: that is the test
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.3)
+
+    def _connect(self, database):
+        return psycopg.connect(
+            host=self.url.hostname,
+            port=self.url.port,
+            user=self.url.username,
+            password=self.url.password,
+            dbname=database,
+            autocommit=True,
+            connect_timeout=3,
+        )
+
+
+def burn(
+    run,
+    *,
+    events,
+    faults,
+    rhythm=1.0,
+    writers=4,
+    workers=3,
+    organizations=40,
+    patience=60,
+):
+    """
+    Let writers record ``events`` while ``faults`` happen one after another.
+
+    Shapes: ``faults``: names out of "worker", "writer", "broker", "database",
+    "freeze"; the result is run.verdict() with what happened.
+    Units: ``rhythm``: seconds between two faults, which the writers fill.
+    """
+    control = Control()
+    run.make_organizations(organizations)
+    for _ in range(workers):
+        run.start_worker()
+    pause = len(faults) * rhythm * writers / events  # the faults have time to hurt
+    for _ in range(writers):
+        run.start_writer(events // writers, pause=pause)
+    for fault in faults:
+        _strike(run, control, fault, events // writers, pause)
+        time.sleep(rhythm * 0.6)
+    while (missing := events - run.count_committed()) > 0:
+        if not any(process.poll() is None for process in run.writers):
+            run.start_writer(missing + missing // 10 + 5)
+        time.sleep(0.2)
+    for writer in run.writers:
+        writer.wait()
+    drained = run.wait_until_drained(patience)
+    time.sleep(1)
+    return {**run.verdict(), "drained_seconds": round(drained, 1)}
+
+
+def _strike(run, control, fault, share, pause):
+    if fault == "worker" and run.kill_one(run.workers):
+        run.start_worker()
+    elif fault == "writer" and run.kill_one(run.writers):
+        run.start_writer(share // 4, pause=pause)
+    elif fault == "freeze":
+        run.freeze_one(run.workers, PAUSE)
+    elif fault in {"broker", "database"}:
+        name = {"broker": "kafka", "database": "postgresql"}[fault]
+        control.kill(name)
+        control.start(name)
+        run.kills += 1
