@@ -70,14 +70,11 @@ def send(session, method, url, *, timeout, limit=LARGEST_ANSWER, **options):
 
 
 def _read(response, limit, deadline):
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise requests.exceptions.ContentDecodingError(
-            "The answer is compressed, which was not asked for."
-        )
     content = bytearray()
     try:
-        # read() and iter_content() would wait until there are that many bytes.
-        while chunk := response.raw.read1(limit + 1 - len(content)):
+        # read() and iter_content() would wait until there are that many bytes. And
+        # nothing is unpacked: a small answer could become a large one.
+        while chunk := response.raw.read1(limit + 1 - len(content), False):
             content += chunk
             if len(content) > limit:
                 raise requests.exceptions.ContentDecodingError(

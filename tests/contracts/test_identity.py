@@ -5,10 +5,11 @@ import json
 import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
-from orgmanager.errors import Rejected
+from orgmanager.errors import DomainError, Rejected
 from orgmanager.identity import template
 from orgmanager.identity.backends import keycloak, local
 from orgmanager.identity.exceptions import RealmConflict
@@ -21,16 +22,35 @@ MARKER = "installation-1"
 @pytest.fixture(params=["local", pytest.param("keycloak", marks=pytest.mark.services)])
 def identity(request, tmp_path):
     if request.param == "local":
-        return local.Identity(path=tmp_path / "realms.sqlite3")
+        yield local.Identity(path=tmp_path / "realms.sqlite3")
+    else:
+        yield from keycloak_identity(request.getfixturevalue("settings"))
+
+
+def keycloak_identity(settings):
+    """Yield the test Keycloak, and take away again the realms that it got."""
     if not (url := os.environ.get("TEST_KEYCLOAK_URL")):
         pytest.skip("TEST_KEYCLOAK_URL is not set; make test starts a Keycloak.")
-    return keycloak.Identity(
+    settings.IDENTITY_BASE_URL = url
+    identity = keycloak.Identity(
         server_url=url,
         provisioning_realm="master",
         provisioning_client_id=os.environ["TEST_KEYCLOAK_CLIENT_ID"],
         provisioning_client_secret=os.environ["TEST_KEYCLOAK_CLIENT_SECRET"],
         service_account_secret="the-service-accounts-secret",
+        timeout=30,  # a busy machine is no reason to fail
     )
+    ensure_realm, names = identity.ensure_realm, set()
+
+    def ensure_and_remember(representation):
+        names.add(representation["realm"])
+        ensure_realm(representation)
+
+    identity.ensure_realm = ensure_and_remember
+    yield identity
+    for name in names:
+        with suppress(DomainError):  # it is no name at all, or not ours
+            identity.delete_realm(name, MARKER)
 
 
 @pytest.fixture(scope="module")

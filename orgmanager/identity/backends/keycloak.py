@@ -20,15 +20,23 @@ from ..addresses import checked_realm, jwks_uri
 from ..exceptions import RealmConflict
 from ..representation import check_representation
 from ..template import MARKER
-from .base import BaseIdentity
-from .keycloak_connection import Account, AccountRefused, Connection, Server, reason
-from .ownership import identify, no_realm, refuse_foreign
+from .base import BaseIdentity, identify, refuse_foreign
+from .keycloak_connection import (
+    Account,
+    AccountRefused,
+    Connection,
+    Server,
+    is_no_realm,
+    is_no_such_path,
+    reason,
+)
 
 logger = logging.getLogger(__name__)
 
 # Our client inside each realm, and the least that it needs there.
 REALM_CLIENT = "organization-manager"
 REALM_CLIENT_ROLES = ("manage-realm", "manage-users", "view-clients")
+LIGHTWEIGHT = "client.use.lightweight.access.token.enabled"  # no roles in the token
 
 LOCK = "realms"
 LOCK_POLL_INTERVAL = 0.05  # seconds
@@ -43,7 +51,11 @@ _PROVISIONING_ADVICE = (
     f"and SECURITY_OAUTH2_PROVISIONING_CLIENT_SECRET (where it is unset: {_SECRET}), "
     "and that this client has a service account with the role create-realm."
 )
-_REALM_ADVICE = f"Set {_SECRET} to the secret that the realm was made with."
+_REALM_ADVICE = (
+    f"Set {_SECRET} to the secret that the realm was made with. A disabled realm can "
+    "only be changed by the client that made it, which is looked for in "
+    "SECURITY_OAUTH2_PROVISIONING_CLIENT_ID, or by hand."
+)
 
 
 class Identity(BaseIdentity):
@@ -155,10 +167,13 @@ class Identity(BaseIdentity):
             answer = self._server.call(
                 "GET", jwks_uri(realm), timeout=self._quick(), limit=LARGEST_ANSWER
             )
-        if answer.status_code == 404:
-            raise no_realm(realm)
+        if is_no_realm(answer.status_code, answer.content):
+            raise _no_realm(realm)
         self._refuse_unless_ok(answer, f"read the keys of realm {realm}")
-        key_set = answer.json()
+        try:
+            key_set = answer.json()
+        except ValueError:
+            key_set = None
         if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
             raise Unavailable(f"The keys of realm {realm} are no key set (RFC 7517).")
         return key_set
@@ -184,11 +199,13 @@ class Identity(BaseIdentity):
         It asks for the one realm that is there for sure: who may not create realms
         is told so, and who may that it exists.
         """
-        try:
-            self._create(self._provisioning_realm, {"realm": self._provisioning_realm})
-        except Rejected as error:
-            if getattr(error.__cause__, "response_code", None) != 409:
-                raise
+        name = self._provisioning_realm
+        with self._translated("create realms", self._provisioning):
+            try:
+                _admin(self._provisioning, name).import_realm({"realm": name})
+            except KeycloakError as error:
+                if error.response_code != 409:
+                    raise
 
     # What is there, and whose it is.
 
@@ -218,22 +235,14 @@ class Identity(BaseIdentity):
                 return found
         except AccountRefused:
             pass  # there is no such realm, or it is disabled, or not ours
-        return self._find_as_creator(name)
-
-    def _find_as_creator(self, name):
-        found = self._show(self._provisioning, name)
-        if found is not None and _marker(found) is None:
-            # Rights over a new realm may come with the next token only.
-            self._provisioning.forget_token()
-            found = self._show(self._provisioning, name)
-        return found
+        return self._show(self._provisioning, name)
 
     def _show(self, account, name):
         with self._translated(f"read realm {name}", account):
             try:
                 return _admin(account, name).get_realm(name)
             except KeycloakError as error:
-                if error.response_code == 404:
+                if is_no_realm(error.response_code, error.response_body):
                     return None
                 if error.response_code == 403:
                     return {}
@@ -256,12 +265,18 @@ class Identity(BaseIdentity):
             with self._translated(doing, account):
                 return change(_admin(account, name))
         except AccountRefused as error:
-            found = self._find_as_creator(name)
+            found = self._show(self._provisioning, name)
             if found is None:
-                raise no_realm(name) from error
+                raise _no_realm(name) from error
             if _marker(found) is None:
                 raise
-            logger.info("To %s is left to the creator of the realm: %s", doing, error)
+            expected = found.get("enabled") is False
+            logger.log(
+                logging.INFO if expected else logging.WARNING,
+                "Its creator has to %s: %s",
+                doing,
+                error,
+            )
         with self._translated(doing, self._provisioning):
             return change(_admin(self._provisioning, name))
 
@@ -287,7 +302,7 @@ class Identity(BaseIdentity):
             # No scopes, so no audience: its tokens are good for Keycloak alone.
             "defaultClientScopes": [],
             "optionalClientScopes": [],
-            "attributes": {"client.use.lightweight.access.token.enabled": "true"},
+            "attributes": {LIGHTWEIGHT: "true"},
         }
         user = {
             "username": f"service-account-{REALM_CLIENT}",
@@ -318,7 +333,8 @@ class Identity(BaseIdentity):
 
     @contextmanager
     def _one_at_a_time(self):
-        """Keep others of this installation from creating and deleting realms.
+        """
+        Keep others of this installation from creating and deleting realms.
 
         Source: keycloak/keycloak#8772: side by side they corrupt the role that
         bundles the rights over all realms.
@@ -360,8 +376,14 @@ class Identity(BaseIdentity):
                 "policy."
             ) from error
         except KeycloakError as error:
-            code = error.response_code
-            said = f"{doing}: {reason(code, error.response_body)}."
+            code, content = error.response_code, error.response_body
+            said = f"{doing}: {reason(code, content)}."
+            if is_no_such_path(code, content):
+                raise Unavailable(
+                    f"The admin API of Keycloak is not at {url}, so we could not "
+                    f"{doing}. Set SECURITY_OAUTH2_BASE_SERVER_URL to Keycloak's "
+                    "address, with its path, where /admin/realms can be reached."
+                ) from error
             if code == 403:
                 raise AccountRefused(
                     f"Keycloak at {url} does not let us {said} {account.advice}"
@@ -376,6 +398,10 @@ class Identity(BaseIdentity):
                 f"What answers at {url} when asked to {doing} is not Keycloak, or not "
                 "one that is known here."
             ) from error
+
+
+def _no_realm(name):
+    return Rejected(f"There is no realm {name}.")
 
 
 def _admin(account, realm):

@@ -90,7 +90,7 @@ class Account:
         self._realm = realm
         self._client_id = client_id
         self._secret = secret
-        self._advice = advice
+        self.advice = advice
         self._token_and_end = None, 0
 
     def send(self, method, path, **options):
@@ -106,10 +106,6 @@ class Account:
         if answer.status_code == 401:
             raise self._refusal(answer)
         return answer
-
-    def forget_token(self):
-        """Make the next call fetch a token, with the rights of that moment."""
-        self._token_and_end = None, 0
 
     @sensitive_variables()
     def _send(self, method, address, token, options):
@@ -140,18 +136,17 @@ class Account:
             )
         try:
             body = answer.json()
-            token, lifetime = body["access_token"], body["expires_in"]
-            end = asked_at + lifetime - EXPIRY_MARGIN
+            token, end = body["access_token"], asked_at + body["expires_in"]
         except (ValueError, TypeError, KeyError):
             raise self._refusal(answer) from None
-        self._token_and_end = token, end
+        self._token_and_end = token, end - EXPIRY_MARGIN
         return token
 
     def _refusal(self, answer):
         return AccountRefused(
             f"Keycloak at {self._server.url} refuses the client {self._client_id} of "
             f"realm {self._realm}: {reason(answer.status_code, answer.content)}. "
-            f"{self._advice}"
+            f"{self.advice}"
         )
 
 
@@ -175,21 +170,46 @@ class Connection:
         return self._account.send("DELETE", path, data=data, params=query)
 
 
+def is_no_realm(status_code, content):
+    """
+    Say whether Keycloak says that there is no such realm.
+
+    404 alone does not: a wrong base address gives it too, and so does a proxy that
+    lets nobody in to the admin API.
+    """
+    return status_code == 404 and "realm" in _said(content).lower()
+
+
+def is_no_such_path(status_code, content):
+    """Say whether there is nothing at an address, not even Keycloak's refusal."""
+    said = _said(content)
+    return status_code == 404 and (not said or said.startswith("Unable to find match"))
+
+
 def reason(status_code, content):
     """Return what Keycloak says of a refusal: short, on one line, for people."""
+    text = _said(content)
+    if not text or text.startswith("HTTP "):  # Keycloak's own "HTTP 403 Forbidden"
+        return text or f"HTTP {status_code}"
+    return f"HTTP {status_code}, {text}"
+
+
+def _said(content):
     try:
-        said = json.loads(content)
+        body = json.loads(content)
     except (ValueError, TypeError, RecursionError):
-        said = None
-    said = said if isinstance(said, dict) else {}
-    texts = [said.get(n) for n in ("errorMessage", "error_description", "error")]
+        body = None
+    body = body if isinstance(body, dict) else {}
+    texts = [body.get(n) for n in ("errorMessage", "error_description", "error")]
     text = next((text for text in texts if text and isinstance(text, str)), "")
-    text = " ".join(text.split())[:200].rstrip(".")
-    return f"HTTP {status_code}, {text}" if text else f"HTTP {status_code}"
+    return " ".join(text.split())[:200].rstrip(".")
 
 
 def _is_json(answer):
+    """Say whether the body is an object, or a list of objects: all that is asked."""
     try:
-        return isinstance(answer.json(), dict | list)
+        body = answer.json()
     except ValueError:
         return False
+    objects = body if isinstance(body, list) else [body]
+    return all(isinstance(each, dict) for each in objects)

@@ -1,6 +1,5 @@
 """A licence server over HTTP, or only its public key for a site without network."""
 
-import json
 import logging
 
 import jwt
@@ -9,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from django.views.decorators.debug import sensitive_variables
 
 from ...errors import Invalid, Unavailable
+from ...http_calls import new_session, send, why
 from ...realm_keys import RealmKeys, UnknownKey
 from .base import (
     LONGEST_TOKEN,
@@ -21,7 +21,6 @@ from .base import (
 
 logger = logging.getLogger(__name__)
 
-LARGEST_ANSWER = 65_536  # bytes
 KEYS_PATH = "/.well-known/jwks.json"
 VALIDATE_PATH = "/api/registrations/validate"
 
@@ -38,6 +37,7 @@ class LicenceServer(BaseLicenceServer):
         self.issuer = issuer
         self._url = url.rstrip("/")
         self._timeout = timeout
+        self._session = new_session()
         self._pinned = load_pem_public_key(public_key.encode()) if public_key else None
         self._keys = RealmKeys(lambda _: self._call("GET", KEYS_PATH))
 
@@ -91,24 +91,15 @@ class LicenceServer(BaseLicenceServer):
     @sensitive_variables("body")
     def _call(self, method, path, body=None):
         """Return the JSON object that the server answers. Raises: Unavailable."""
+        url = self._url + path
         try:
-            answer = requests.request(
-                method,
-                self._url + path,
-                json=body,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            )
-            with answer:
-                status = answer.status_code
-                text = answer.raw.read(LARGEST_ANSWER + 1, decode_content=True)
-        except (requests.RequestException, OSError) as error:
-            raise self._unavailable(type(error).__name__) from error
-        if status != 200:
-            raise self._unavailable(f"it answered {status} at {path}")
+            answer = send(self._session, method, url, timeout=self._timeout, json=body)
+        except requests.RequestException as error:
+            raise self._unavailable(why(error)) from error
+        if answer.status_code != 200:
+            raise self._unavailable(f"it answered {answer.status_code} at {path}")
         try:
-            found = json.loads(text) if len(text) <= LARGEST_ANSWER else None
+            found = answer.json()
         except ValueError:
             found = None
         if not isinstance(found, dict):
