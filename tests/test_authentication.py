@@ -231,7 +231,9 @@ def deep(realms):
     return raw_claims(realms, start + b"[" * 8_000 + b"]" * 3_000 + b"}")
 
 
-NOW = int(time.time())
+def now():
+    return int(time.time())
+
 
 # name: (outcome in the metric, how to forge it)
 FORGERIES = {
@@ -367,10 +369,13 @@ FORGERIES = {
         "wrong_audience",
         lambda r: make_token(r, aud=["FLOWX-organization-manager"]),
     ),
-    "expired": ("expired", lambda r: make_token(r, exp=NOW - 3_600, iat=NOW - 3_900)),
+    "expired": (
+        "expired",
+        lambda r: make_token(r, exp=now() - 3_600, iat=now() - 3_900),
+    ),
     "exp in a thousand years": (
         "too_long_lived",
-        lambda r: make_token(r, exp=NOW + 31_557_600_000),
+        lambda r: make_token(r, exp=now() + 31_557_600_000),
     ),
     "exp beyond any calendar": ("too_long_lived", lambda r: make_token(r, exp=10**30)),
     "exp of infinity": (
@@ -381,22 +386,21 @@ FORGERIES = {
         "malformed",
         lambda r: make_token(r, exp=float("nan")),
     ),
-    "exp as text": ("malformed", lambda r: make_token(r, exp=str(NOW + 300))),
+    "exp as text": ("malformed", lambda r: make_token(r, exp=str(now() + 300))),
     "exp that is a flag": ("expired", lambda r: make_token(r, exp=True)),
     "exp that is an object": ("malformed", lambda r: make_token(r, exp={})),
     "exp before iat": (
         "too_long_lived",
-        # Within the leeway, so counted from the call and not from the import.
-        lambda r: make_token(r, exp=int(time.time()) - 10, iat=int(time.time()) - 5),
+        lambda r: make_token(r, exp=now() - 10, iat=now() - 5),
     ),
     "iat in the future": (
         "not_yet_valid",
-        lambda r: make_token(r, iat=NOW + 3_600, exp=NOW + 3_900),
+        lambda r: make_token(r, iat=now() + 3_600, exp=now() + 3_900),
     ),
     "iat of the epoch": ("too_long_lived", lambda r: make_token(r, iat=0)),
     "nbf in the future": (
         "not_yet_valid",
-        lambda r: make_token(r, nbf=NOW + 3_600),
+        lambda r: make_token(r, nbf=now() + 3_600),
     ),
     "nbf that is text": ("malformed", lambda r: make_token(r, nbf="soon")),
     "ID token": ("wrong_type", lambda r: make_token(r, typ="ID")),
