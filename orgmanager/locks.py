@@ -114,12 +114,20 @@ class AdvisoryLocks:
             self._connection = None
 
     def _connect(self):
-        # Django's own parameters, without its pool: see the module's first lines.
-        parameters = connection.get_connection_params()
-        for name in ("pool", "cursor_factory", "context", "prepare_threshold"):
-            parameters.pop(name, None)
-        parameters |= {"keepalives": 1, "keepalives_idle": 5, "connect_timeout": 3}
-        own = psycopg.connect(**parameters, autocommit=True)
+        own = own_connection()
         own.execute(f"SET idle_session_timeout = {self.IDLE_TIMEOUT:d}")
         own.execute("SET statement_timeout = '10s'")
         return own
+
+
+def own_connection():
+    """
+    Return a connection to the database outside Django's pool, in autocommit.
+
+    Raises: psycopg.Error.
+    """
+    parameters = connection.get_connection_params()
+    for name in ("pool", "cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(name, None)
+    parameters |= {"keepalives": 1, "keepalives_idle": 5, "connect_timeout": 3}
+    return psycopg.connect(**parameters, autocommit=True)

@@ -4,6 +4,7 @@ from django.dispatch import receiver
 
 from .models import Delivery
 from .signals import event_recorded
+from .wakeup import announce
 
 
 @receiver(event_recorded, dispatch_uid="outbox.owe_delivery")
@@ -16,3 +17,4 @@ def owe_delivery(sender, event, **kwargs):
             shard=event.stream.shard,
             size=len(event.value),
         )
+        announce()

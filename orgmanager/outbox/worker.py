@@ -14,6 +14,7 @@ from ..locks import make_locks
 from . import inbox, operations, work
 from .models import SHARDS
 from .relay import Relay
+from .wakeup import Ear
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class _RelayLoop:
     def __init__(self):
         self._locks = None
         self._relays = {}
+        self._ear = Ear()
 
     def turn(self):
         if self._locks is None:
@@ -100,9 +102,12 @@ class _RelayLoop:
             # Publishers go first: without the lock none may write any more.
             self.close()
             raise
-        return 0 if delivered else IDLE_PAUSE
+        if not delivered:
+            self._ear.wait()
+        return 0
 
     def close(self):
+        self._ear.close()
         for relay in self._relays.values():
             relay.close()
         self._relays.clear()
