@@ -46,6 +46,13 @@ class FileLocks:
         self._files[name] = file
         return True
 
+    def confirm(self):
+        """Do nothing: only the end of the process takes these locks away."""
+
+    def count_members(self, name):
+        """Return 1: on this database one worker takes all of the work."""
+        return 1
+
     def release(self, name):
         """Give the lock ``name`` back."""
         if file := self._files.pop(name, None):
@@ -62,7 +69,7 @@ class AdvisoryLocks:
     Locks of the database.
 
     The server drops a connection that stays silent, so that a frozen holder
-    does not keep its locks: call ``try_acquire`` again at least every 10 s.
+    does not keep its locks: call ``confirm`` at least every 10 s.
     """
 
     IDLE_TIMEOUT = 15_000  # milliseconds
@@ -77,34 +84,40 @@ class AdvisoryLocks:
 
         Raises: Unavailable when the connection is gone, and with it every lock.
         """
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-            if name in self._held:
-                self._connection.execute("SELECT 1")
-                return True
-            key = zlib.crc32(name.encode()) - 2**31
-            row = self._connection.execute(
-                "SELECT pg_try_advisory_lock(%s::int, %s::int)", [_CLASS_ID, key]
-            ).fetchone()
-        except psycopg.Error as error:
-            self.close()
-            raise Unavailable("The connection that holds the locks is gone.") from error
-        if row[0]:
+        if name not in self._held:
+            if not self._ask("SELECT pg_try_advisory_lock(%s::int, %s::int)", name):
+                return False
             self._held.add(name)
-        return row[0]
+        else:
+            self.confirm()
+        return True
+
+    def confirm(self):
+        """Prove that the locks are still held. Raises: Unavailable if not."""
+        self._ask("SELECT 1")
+
+    def count_members(self, name):
+        """
+        Join those who share the work ``name`` and return how many they are.
+
+        Raises: Unavailable when the connection is gone, and with it every lock.
+        """
+        if name not in self._held:
+            self._ask("SELECT pg_advisory_lock_shared(%s::int, %s::int)", name)
+            self._held.add(name)
+        return self._ask(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND mode = 'ShareLock' AND classid::bigint = %s"
+            " AND objid::bigint = %s & 4294967295 AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())",
+            name,
+        )
 
     def release(self, name):
-        """Give the lock ``name`` back."""
+        """Give the lock ``name`` back. Raises: Unavailable as try_acquire()."""
         if name in self._held:
             self._held.discard(name)
-            key = zlib.crc32(name.encode()) - 2**31
-            try:
-                self._connection.execute(
-                    "SELECT pg_advisory_unlock(%s::int, %s::int)", [_CLASS_ID, key]
-                )
-            except psycopg.Error:
-                self.close()
+            self._ask("SELECT pg_advisory_unlock(%s::int, %s::int)", name)
 
     def close(self):
         """Give every lock back."""
@@ -112,6 +125,17 @@ class AdvisoryLocks:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _ask(self, statement, name=None):
+        """Return the one value that ``statement`` about the lock ``name`` gives."""
+        key = [_CLASS_ID, zlib.crc32(name.encode()) - 2**31] if name else None
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            return self._connection.execute(statement, key).fetchone()[0]
+        except psycopg.Error as error:
+            self.close()
+            raise Unavailable("The connection that holds the locks is gone.") from error
 
     def _connect(self):
         own = own_connection()

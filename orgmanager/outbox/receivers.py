@@ -17,4 +17,4 @@ def owe_delivery(sender, event, **kwargs):
             shard=event.stream.shard,
             size=len(event.value),
         )
-        announce()
+        announce(event.stream.shard)

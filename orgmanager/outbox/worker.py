@@ -1,6 +1,7 @@
 """The worker process: relay, work orders, inbox and schedules, a thread each."""
 
 import logging
+import math
 import threading
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from ..locks import make_locks
 from . import inbox, operations, work
 from .models import SHARDS
 from .relay import Relay
-from .wakeup import Ear
+from .wakeup import EVERYWHERE, Ear
 
 logger = logging.getLogger(__name__)
 
@@ -82,31 +83,32 @@ class Worker:
 
 
 class _RelayLoop:
-    """Delivers the shards whose locks this process has."""
+    """Delivers the shards whose locks this process has: its share of them all."""
 
     def __init__(self):
         self._locks = None
         self._relays = {}
         self._ear = Ear()
+        self._due = EVERYWHERE
 
     def turn(self):
-        if self._locks is None:
-            self._locks = make_locks()
-        delivered = 0
         try:
-            for shard in range(SHARDS):
-                if self._locks.try_acquire(f"relay-{shard}"):
-                    relay = self._relays.setdefault(shard, Relay(shard))
-                    delivered += relay.deliver()
+            if self._locks is None:
+                self._locks = make_locks()
+            if self._due == EVERYWHERE:
+                self._take_share()
+            self._locks.confirm()
+            due = [self._relays[shard] for shard in self._due if shard in self._relays]
+            busy = {relay.shard for relay in due if relay.deliver()}
+            self._due = busy | self._ear.listen(wait=not busy)
         except Exception:
             # Publishers go first: without the lock none may write any more.
             self.close()
             raise
-        if not delivered:
-            self._ear.wait()
         return 0
 
     def close(self):
+        self._due = EVERYWHERE
         self._ear.close()
         for relay in self._relays.values():
             relay.close()
@@ -114,6 +116,17 @@ class _RelayLoop:
         if self._locks is not None:
             self._locks.close()
             self._locks = None
+
+    def _take_share(self):
+        share = math.ceil(SHARDS / self._locks.count_members("relay"))
+        for shard in list(self._relays)[share:]:
+            self._relays.pop(shard).close()
+            self._locks.release(f"relay-{shard}")
+        for shard in EVERYWHERE - self._relays.keys():
+            if len(self._relays) == share:
+                return
+            if self._locks.try_acquire(f"relay-{shard}"):
+                self._relays[shard] = Relay(shard)
 
 
 class _WorkLoop:

@@ -43,7 +43,7 @@ class ServicesRun(Run):
         }
 
     def committed(self):
-        rows = self._query(
+        rows = self.query(
             "SELECT event_id, organization_id, epoch, sequence FROM outbox_event"
         )
         return {
@@ -52,10 +52,10 @@ class ServicesRun(Run):
         }
 
     def count_committed(self):
-        return self._query("SELECT count(*) FROM outbox_event")[0][0]
+        return self.query("SELECT count(*) FROM outbox_event")[0][0]
 
     def owed(self):
-        return self._query("SELECT count(*) FROM outbox_delivery")[0][0]
+        return self.query("SELECT count(*) FROM outbox_delivery")[0][0]
 
     def published(self):
         """Read the topic from its beginning to its end, as any consumer would."""
@@ -97,11 +97,16 @@ class ServicesRun(Run):
         with self._connect(self.url.path[1:]) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
 
-    def _query(self, statement):
+    def connect(self):
+        """Return a connection to the run's database."""
+        return self._connect(self.name)
+
+    def query(self, statement):
+        """Return the rows of ``statement``, however often the database dies."""
         deadline = time.monotonic() + 60
         while True:
             try:
-                with self._connect(self.name) as connection:
+                with self.connect() as connection:
                     return connection.execute(statement).fetchall()
             except psycopg.OperationalError:  # it is being killed: that is the test
                 if time.monotonic() > deadline:
@@ -145,7 +150,10 @@ def burn(
     pause = len(faults) * rhythm * writers / events  # the faults have time to hurt
     for _ in range(writers):
         run.start_writer(events // writers, pause=pause)
+    delivered = 0
     for fault in faults:
+        # Not while all are still starting: then a fault has nothing to hit.
+        delivered = _await_deliveries(run, delivered, pause)
         _strike(run, control, fault, events // writers, pause)
         time.sleep(rhythm * 0.6)
     while (missing := events - run.count_committed()) > 0:
@@ -157,6 +165,18 @@ def burn(
     drained = run.wait_until_drained(patience)
     time.sleep(1)
     return {**run.verdict(), "drained_seconds": round(drained, 1)}
+
+
+def _await_deliveries(run, before, pause, patience=20):
+    """Return how many were delivered, once it is more than ``before``."""
+    deadline = time.monotonic() + patience
+    while (now := run.count_committed() - run.owed()) <= before:
+        if time.monotonic() > deadline:
+            break
+        if not any(process.poll() is None for process in run.writers):
+            run.start_writer(50, pause=pause)
+        time.sleep(0.1)
+    return now
 
 
 def _strike(run, control, fault, share, pause):

@@ -81,6 +81,12 @@ class EverybodysLocks:
     def try_acquire(self, name):
         return True
 
+    def confirm(self):
+        pass
+
+    def count_members(self, name):
+        return 1
+
     def release(self, name):
         pass
 
