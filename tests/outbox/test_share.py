@@ -3,7 +3,6 @@
 import os
 import time
 
-import psycopg
 import pytest
 
 from orgmanager.outbox.models import SHARDS
