@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: help run stack services services-down test test-fast lint lock env
+.PHONY: help run stack services services-down test test-fast lint bench lock env
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ lint: $(VENV)/dev.stamp ## Check style, imports, settings, migrations and deploy
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	@$(BIN)/python manage.py print_env --format markdown | diff -u deploy/env.md - || \
 	  { echo 'deploy/env.md is stale: manage.py print_env --format markdown > deploy/env.md' >&2; exit 1; }
+
+bench: services ## Measure what it promises, on the five real services; results in bench/
+	@command -v wrk >/dev/null || apt-get install --quiet=2 --yes wrk || \
+	  { echo 'wrk makes the load and is not here: install it' >&2; exit 1; }
+	@env $$(grep '^TEST_' "$${ORGMANAGER_VAR_DIR:-var}/services.env") PYTHONPATH=. \
+	  $(BIN)/python bench/run.py
 
 env: $(VENV)/run.stamp ## Print every environment variable
 	@$(BIN)/python manage.py print_env

@@ -107,7 +107,7 @@ class OrganizationView(APIView):
     @extend_schema(operation_id="readOrganization", responses=OrganizationSerializer)
     def get(self, request, organization_id):
         organization = access.load(request.user, organization_id, "org_read")
-        body = OrganizationSerializer(organization).data
+        body = OrganizationSerializer.show(organization)
         return Response(body, headers={"ETag": etag(organization)})
 
 

@@ -1,6 +1,7 @@
 """The base of every serializer: camelCase on the wire, and nothing unknown in."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from rest_framework import serializers
 from rest_framework.settings import api_settings
@@ -14,6 +15,11 @@ class CamelSerializer(serializers.Serializer):
     option that is silently ignored costs more than a clear "no". So is a PATCH that
     names no field. DRF looks for ``validate_someName``: use ``validate`` instead.
     """
+
+    @classmethod
+    def show(cls, row):
+        """Return ``row`` as it goes over the wire, by fields that are made once."""
+        return _shared(cls).to_representation(row)
 
     def get_fields(self):
         fields = {}
@@ -47,6 +53,11 @@ class CamelSerializer(serializers.Serializer):
 
     def _settable(self):
         return [name for name, field in self.fields.items() if not field.read_only]
+
+
+@cache
+def _shared(serializer_class):
+    return serializer_class()
 
 
 def camel(name):

@@ -60,6 +60,7 @@ class Run:
                 stderr=log,
             )
         self.workers.append(process)
+        return process
 
     def start_writer(self, count, *, pause=0):
         notes = self.var / f"notes-{uuid.uuid4().hex}"

@@ -1,0 +1,387 @@
+"""
+Measure what the service promises, each figure beside its anchor in the same run.
+
+Needs the variables of the five services; `make bench` sets them. The result goes
+to bench/results.json, with the machine and the versions it was measured on.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from importlib.metadata import version
+from pathlib import Path
+
+import requests
+from confluent_kafka import Consumer
+
+from tests.kill.fire import ServicesRun
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results.json"
+KEYCLOAK = os.environ["TEST_KEYCLOAK_URL"]
+PORT = 18480
+LOAD = ["wrk", "-t1", "-c16", "-d10s", "--latency"]
+
+
+class BenchRun(ServicesRun):
+    """A database and topics of its own, on all five services."""
+
+    def environment(self):
+        file = Path(os.environ.get("ORGMANAGER_VAR_DIR", ROOT / "var")) / "services.env"
+        lines = [line for line in file.read_text().splitlines() if "=" in line]
+        services = dict(line.split("=", 1) for line in lines)
+        return services | super().environment() | {"PORT": str(PORT)}
+
+    def owes(self):
+        return self.query("SELECT EXISTS (SELECT 1 FROM outbox_delivery)")[0][0]
+
+    def python(self, code):
+        """Run ``code`` in the project; return the JSON that it prints last."""
+        out = subprocess.run(
+            [sys.executable, "-c", SETUP + code],
+            cwd=ROOT,
+            env=self.environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return json.loads(out.stdout.splitlines()[-1])
+
+
+SETUP = """
+import os, json, time, uuid
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgmanager.settings")
+import django
+django.setup()
+from django.db import transaction, connection
+from organizations.models import *
+from orgmanager.outbox.record import record
+from tests.kill.writer import HAPPENED
+def one(organization, size=300):
+    with transaction.atomic():
+        return record(HAPPENED, organization_id=organization, subject="x",
+                      actor="bench", data={"text": "x" * size})
+"""
+
+
+def drain(run, *, events=200_000):
+    """Return how fast one worker drains a backlog, in events per second."""
+    run.python(f"""
+from bench.backlog import multiply
+ids = list(Organization.objects.values_list("pk", flat=True))
+multiply([one(each) for each in ids], {events} // len(ids))
+print("1")
+""")
+    run.start_worker()
+    while (left := run.owed()) == events:
+        time.sleep(0.05)
+    started = time.monotonic()
+    while run.owes():
+        time.sleep(0.02)
+    took = time.monotonic() - started
+    return {"events": events, "per_second": round(left / took), "target": 25_000}
+
+
+def latency(run, *, events=500, warm_up=40):
+    """Return how long from the commit to an independent consumer, worker warm."""
+    arrived, done = {}, threading.Event()
+
+    def consume():
+        consumer = Consumer(
+            {
+                "bootstrap.servers": run.bootstrap,
+                "group.id": uuid.uuid4().hex,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "latest",
+                "fetch.wait.max.ms": 10,
+            }
+        )
+        consumer.subscribe([run.topic])
+        while not done.is_set():
+            message = consumer.poll(0.2)
+            if message is not None and not message.error():
+                headers = dict(message.headers())
+                arrived[headers["event-id"].decode()] = time.time()
+        consumer.close()
+
+    reader = threading.Thread(target=consume)
+    reader.start()
+    time.sleep(5)
+    sent = run.python(f"""
+ids = list(Organization.objects.values_list("pk", flat=True))
+times = {{}}
+for n in range({warm_up + events}):
+    event = one(ids[n % len(ids)])
+    times[str(event.event_id)] = time.time()
+    time.sleep(0.05)
+print(json.dumps(times))
+""")
+    time.sleep(2)
+    done.set()
+    reader.join()
+    # The first of each shard makes its publisher.
+    warm = list(sent)[warm_up:]
+    found = sorted(1000 * (arrived[each] - sent[each]) for each in warm)
+    return {
+        "events": events,
+        "p50_ms": round(statistics.median(found), 1),
+        "p99_ms": round(found[int(len(found) * 0.99) - 1], 1),
+        "target_p50_ms": 10,
+        "target_p99_ms": 25,
+    }
+
+
+def memory(run, *, events=12, megabytes=49.9):
+    """Return the worker's memory, idle and at its peak over the largest events."""
+    idle = run.start_worker()
+    time.sleep(10)
+    before = _megabytes(idle, "VmHWM")
+    idle.terminate()
+    idle.wait()
+    run.python(f"""
+ids = list(Organization.objects.values_list("pk", flat=True))
+for n in range({events}):
+    one(ids[n % len(ids)], size=int({megabytes} * 2**20))
+print("1")
+""")
+    worker = run.start_worker()
+    started = time.monotonic()
+    while run.owes():
+        time.sleep(0.2)
+    took = time.monotonic() - started
+    peak = _megabytes(worker, "VmHWM")
+    return {
+        "events": events,
+        "size_mb": megabytes,
+        "idle_mb": before,
+        "peak_mb": peak,
+        "seconds": round(took, 1),
+    }
+
+
+def _megabytes(process, name):
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) // 1024
+
+
+def registration(run, *, times=5):
+    """Return a registration beside two bare POSTs of the same representations."""
+    return run.python(f"""
+import statistics
+from organizations import registration, operations
+from orgmanager.identity import identity, template
+from orgmanager.identity.client_secrets import given_secrets
+from orgmanager.identity.passwords import hash_password
+from orgmanager.licence_server import licence_server
+from orgmanager.outbox.models import WorkOrder
+from django.conf import settings
+admin = {{"email": "ada@acme.example", "first_name": "Ada", "last_name": "Acme"}}
+Organization.objects.all().delete()
+ours, bare = [], []
+for n in range({times}):
+    token = licence_server.issue_registration_token(
+        org_id=uuid.uuid4(), org_code=f"acme{{n}}")
+    settings.SERVICE_ACCOUNT_REALM = str(uuid.uuid4())
+    start = time.monotonic()
+    done = registration.register(token=token, admin=admin,
+                                 password="Correct-Horse-7", actor="bench")
+    ours.append(time.monotonic() - start)
+    assert done.is_done
+    Registration.objects.update(state="CANCELLED")
+    Organization.objects.all().delete()
+    users = template.users_realm(
+        realm=str(uuid.uuid4()), display_name="Acme", marker="m",
+        admin=admin | {{"id": str(uuid.uuid4()),
+                       "credential": hash_password("Correct-Horse-7")}})
+    services = template.service_account_realm(
+        realm=str(uuid.uuid4()), marker="m", secrets=given_secrets())
+    identity.ping()
+    backend = identity._backend
+    services, users = map(backend._with_realm_client, (services, users))
+    start = time.monotonic()
+    backend._create(services["realm"], services)
+    backend._create(users["realm"], users)
+    bare.append(time.monotonic() - start)
+ours, bare = statistics.median(ours), statistics.median(bare)
+print(json.dumps({{"registration_s": round(ours, 2), "two_posts_s": round(bare, 2),
+                  "ratio": round(ours / bare, 2), "target": 1.3}}))
+""")
+
+
+def read_one(run):
+    """Return reads of one organization beside Keycloak's own, same load, one run."""
+    found = run.python("""
+from organizations import registration
+from orgmanager.identity import identity, addresses
+from orgmanager.licence_server import licence_server
+from django.conf import settings
+import requests
+Registration.objects.update(state="CANCELLED")
+Organization.objects.all().delete()
+token = licence_server.issue_registration_token(org_id=uuid.uuid4(), org_code="bench")
+done = registration.register(
+    token=token, password="Correct-Horse-7", actor="bench",
+    admin={"email": "ada@acme.example", "first_name": "A", "last_name": "A"})
+realm = str(done.organization.pk)
+answer = requests.post(addresses.token_endpoint(realm), timeout=10, data={
+    "grant_type": "password", "client_id": "flowx-platform-authenticate",
+    "username": "ada@acme.example", "password": "Correct-Horse-7"})
+print(json.dumps({"id": realm, "token": answer.json()["access_token"]}))
+""")
+    server = subprocess.Popen(
+        [
+            str(Path(sys.executable).parent / "gunicorn"),
+            "--config=deploy/gunicorn.conf.py",
+            "orgmanager.wsgi",
+        ],
+        cwd=ROOT,
+        env=run.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        url = f"http://127.0.0.1:{PORT}/org/api/organizations/{found['id']}"
+        _wait_for(url.rsplit("/", 2)[0] + "/env")
+        _load(url, found["token"], warm=True)
+        ours = _load(url, found["token"])
+    finally:
+        server.terminate()
+        server.wait()
+    address, token = _keycloak_organization()
+    _load(address, token, warm=True)
+    theirs = _load(address, token)
+    ratio = round(ours["per_second"] / theirs["per_second"], 2)
+    return {"ours": ours, "keycloak": theirs, "ratio": ratio, "target": 1}
+
+
+def _keycloak_organization():
+    """Make an organization in Keycloak; return its address and a local token."""
+    realm, secret = f"bench-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    token = requests.post(
+        f"{KEYCLOAK}/realms/master/protocol/openid-connect/token",
+        data={
+            "grant_type": "password",
+            "client_id": "admin-cli",
+            "username": "admin",
+            "password": os.environ["TEST_KEYCLOAK_ADMIN_PASSWORD"],
+        },
+        timeout=10,
+    ).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    representation = {
+        "realm": realm,
+        "enabled": True,
+        "organizationsEnabled": True,
+        "accessTokenLifespan": 600,
+        "clients": [
+            {
+                "clientId": "bench",
+                "secret": secret,
+                "serviceAccountsEnabled": True,
+                "standardFlowEnabled": False,
+            }
+        ],
+        "users": [
+            {
+                "username": "service-account-bench",
+                "enabled": True,
+                "serviceAccountClientId": "bench",
+                "clientRoles": {"realm-management": ["realm-admin"]},
+            }
+        ],
+    }
+    made = requests.post(
+        f"{KEYCLOAK}/admin/realms", json=representation, headers=headers, timeout=30
+    )
+    made.raise_for_status()
+    local = requests.post(
+        f"{KEYCLOAK}/realms/{realm}/protocol/openid-connect/token",
+        data={
+            "grant_type": "client_credentials",
+            "client_id": "bench",
+            "client_secret": secret,
+        },
+        timeout=10,
+    ).json()["access_token"]
+    headers = {"Authorization": f"Bearer {local}"}
+    base = f"{KEYCLOAK}/admin/realms/{realm}/organizations"
+    body = {"name": "acme", "alias": "acme", "domains": [{"name": "acme.example"}]}
+    requests.post(base, json=body, headers=headers, timeout=10).raise_for_status()
+    found = requests.get(base, headers=headers, timeout=10).json()
+    return f"{base}/{found[0]['id']}", local
+
+
+def _load(url, token, *, warm=False):
+    command = [each if not warm else each.replace("-d10s", "-d4s") for each in LOAD]
+    out = subprocess.run(
+        [*command, "-H", f"Authorization: Bearer {token}", url],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    if failed:
+        raise SystemExit(f"{url} refused under load: {out}")
+    return {
+        "per_second": round(float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])),
+        "p50": re.search(r"50%\s+(\S+)", out)[1],
+        "p99": re.search(r"99%\s+(\S+)", out)[1],
+    }
+
+
+def _wait_for(url, seconds=30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if requests.get(url, timeout=1).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.2)
+    raise SystemExit(f"{url} does not answer.")
+
+
+def main():
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing; on Debian: apt-get install wrk")
+    results = {
+        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": f"{os.cpu_count()} cores, {platform.platform()}",
+        "versions": {
+            name: version(name)
+            for name in ("Django", "psycopg", "confluent-kafka", "gunicorn")
+        },
+    }
+    with tempfile.TemporaryDirectory() as var:
+        run = BenchRun(var, seed=1)
+        try:
+            run.make_organizations(40)
+            for measure in (drain, latency):
+                results[measure.__name__] = measure(run)
+                say(f"{measure.__name__}: {results[measure.__name__]}")
+            for worker in run.workers:
+                worker.terminate()
+                worker.wait()
+            for measure in (memory, registration, read_one):
+                results[measure.__name__] = measure(run)
+                say(f"{measure.__name__}: {results[measure.__name__]}")
+        finally:
+            run.stop()
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def say(line):
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
