@@ -23,6 +23,7 @@ from pathlib import Path
 import requests
 from confluent_kafka import Consumer
 
+from deploy.services import pins
 from tests.kill.fire import ServicesRun
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -358,7 +359,8 @@ def main():
         "versions": {
             name: version(name)
             for name in ("Django", "psycopg", "confluent-kafka", "gunicorn")
-        },
+        }
+        | {"Kafka": pins.KAFKA, "Keycloak": pins.KEYCLOAK, "SpiceDB": pins.SPICEDB},
     }
     with tempfile.TemporaryDirectory() as var:
         run = BenchRun(var, seed=1)
