@@ -25,7 +25,7 @@ Status = Organization.Status
 USABLE = (Status.ACTIVE, Status.SUSPENDED, Status.DELETING)
 CLOSED = (Status.SUSPENDED, Status.DELETING)
 
-# By hand: to build it by annotations took longer than to run it and to verify the token.
+# By hand: to build it by annotations took longer than to run it and verify a token.
 _ID = Organization._meta.pk
 _LOAD = f"""
 SELECT o.*, u.status AS caller_status, m.role AS caller_role
