@@ -17,11 +17,12 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.views import defaults
+from psycopg.errors import IdleInTransactionSessionTimeout
 from psycopg_pool import PoolTimeout
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -104,7 +105,7 @@ def describe(exc):
     """Return (status, code, detail, errors, headers) for ``exc``, or None: a bug."""
     if isinstance(exc, errors.DomainError):
         return _from_domain(exc)
-    if isinstance(exc, _DATABASE_DOWN):
+    if isinstance(exc, _DATABASE_DOWN) or _was_frozen(exc):
         logger.error("The database failed: %s", type(exc).__name__, exc_info=exc)
         detail = (
             "The database does not answer. Try again; where you changed something, "
@@ -129,6 +130,12 @@ def describe(exc):
     if isinstance(exc, exceptions.APIException):
         return _from_drf(exc)
     return None
+
+
+def _was_frozen(exc):
+    """Say whether PostgreSQL ended a transaction that this process forgot."""
+    is_internal = isinstance(exc, InternalError)
+    return is_internal and isinstance(exc.__cause__, IdleInTransactionSessionTimeout)
 
 
 def problem(path, status, code, detail, found=()):

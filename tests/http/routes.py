@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 from django.core import exceptions as django_exceptions
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
+from psycopg.errors import IdleInTransactionSessionTimeout, InFailedSqlTransaction
 from psycopg_pool import PoolTimeout
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
@@ -18,6 +19,14 @@ from orgmanager import docs, errors
 from orgmanager.parsers import JSONParser, MergePatchParser
 from orgmanager.preconditions import check_if_match, etag
 from orgmanager.serializers import CamelSerializer
+
+
+def internal_error(cause):
+    """Return what Django raises where PostgreSQL says ``cause``."""
+    error = InternalError("canary")
+    error.__cause__ = cause
+    return error
+
 
 REFUSALS = {
     "invalid": errors.Invalid("Not so. Send it otherwise."),
@@ -31,6 +40,8 @@ REFUSALS = {
     "operational-error": OperationalError("password=canary"),
     "interface-error": InterfaceError("canary"),
     "pool-timeout": PoolTimeout("canary"),
+    "frozen-transaction": internal_error(IdleInTransactionSessionTimeout("canary")),
+    "failed-transaction": internal_error(InFailedSqlTransaction("canary")),
     "integrity-error": IntegrityError("canary"),
     "bug": ZeroDivisionError("canary"),
     "http404": Http404("canary"),

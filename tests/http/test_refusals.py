@@ -18,6 +18,8 @@ EXPECTED = {
     "operational-error": (503, "unavailable"),
     "interface-error": (503, "unavailable"),
     "pool-timeout": (503, "unavailable"),
+    "frozen-transaction": (503, "unavailable"),
+    "failed-transaction": (500, "internal_error"),
     "integrity-error": (500, "internal_error"),
     "bug": (500, "internal_error"),
     "http404": (404, "not_found"),
