@@ -13,6 +13,8 @@ from typing import NamedTuple
 import requests
 import urllib3
 
+from .deadlines import seconds_left
+
 LARGEST_ANSWER = 64 * 1024  # bytes
 
 
@@ -59,8 +61,10 @@ def send(session, method, url, *, timeout, limit=LARGEST_ANSWER, **options):
     Shapes: ``options`` as requests.request() takes them.
     Units: ``timeout``: seconds to connect, to wait for the next bytes, and in which
     the body has to arrive; ``limit``: bytes of the body.
-    Raises: requests.RequestException when no whole answer came.
+    Raises: requests.RequestException when no whole answer came; Unavailable when
+    whoever waits for it has waited long enough.
     """
+    timeout = seconds_left(timeout)
     deadline = time.monotonic() + timeout
     with session.request(
         method, url, timeout=timeout, allow_redirects=False, stream=True, **options

@@ -7,6 +7,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..context import trace_parent
+
 SHARDS = 8  # how many relays can share the work; an organization is in one shard
 
 
@@ -144,6 +146,7 @@ class WorkOrderQuerySet(models.QuerySet):
             "error": "",
             "error_code": "",
             "urgent": urgent,
+            "trace_parent": trace_parent.get(),
         }
         key = {"destination": destination, "object_id": str(object_id)}
         if self.filter(**key).update(**changes):
@@ -192,6 +195,10 @@ class WorkOrder(models.Model):
     attempts = models.PositiveIntegerField(default=0, editable=False)
     error = models.TextField(_("error"), blank=True, editable=False)
     error_code = models.CharField(max_length=80, blank=True, editable=False)
+    # Of the request that asked last: what the work records carries it on.
+    trace_parent = models.CharField(
+        max_length=55, blank=True, default="", db_default="", editable=False
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, editable=False)
 

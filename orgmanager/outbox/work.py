@@ -8,13 +8,15 @@ from datetime import timedelta
 from django.db.models import F
 from django.utils import timezone
 
+from ..context import trace_parent
+from ..deadlines import until
 from ..errors import DomainError, Unavailable
 from .counters import timed_work
 from .models import WorkOrder
 
 logger = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)  # longer than every call that a handler makes
+LEASE = timedelta(seconds=30)  # longer than any call; what lasts longer runs twice
 LONGEST_PAUSE = 300  # seconds between two tries
 WAIT = 1.0  # seconds that an order waits for another, unless that wakes it
 POLL_INTERVAL = 0.05  # seconds, while a door waits for its own orders
@@ -51,12 +53,16 @@ def run_for(organization_id, *, deadline):
     Run the orders of one organization here and now, until none is left to do.
 
     For a door whose caller must see the effect. Returns whether all is done. If
-    one is parked, or the deadline (time.monotonic()) passes, the worker goes on.
+    one is parked, or the deadline (time.monotonic()) passes, the worker goes on;
+    no call to another system lasts beyond it.
     """
     orders = WorkOrder.objects.filter(organization_id=organization_id)
     while True:
-        if run_one(organization_id=organization_id) is not None:
-            continue
+        if time.monotonic() < deadline:
+            with until(deadline):
+                order = run_one(organization_id=organization_id)
+            if order is not None:
+                continue
         states = set(orders.values_list("state", flat=True))
         if WorkOrder.State.PARKED in states:
             return False
@@ -84,6 +90,15 @@ def claim(*, organization_id=None):
 
 
 def _run(order):
+    # What the handler records belongs to the request that owed the work.
+    token = trace_parent.set(order.trace_parent)
+    try:
+        _run_in_its_trace(order)
+    finally:
+        trace_parent.reset(token)
+
+
+def _run_in_its_trace(order):
     try:
         with timed_work(order.destination):
             HANDLERS[order.destination](order.object_id)

@@ -21,6 +21,7 @@ from authzed.api.v1 import (
 )
 from authzed.api.v1 import Relationship as WireRelationship
 
+from ...deadlines import seconds_left
 from ...errors import Rejected, Unavailable
 from ..definitions import merge, own_definitions
 from ..schema import USER, render
@@ -162,6 +163,7 @@ class Authorization(BaseAuthorization):
             return ""  # nobody has written one yet
 
     def _call(self, method, request, timeout):
+        timeout = seconds_left(timeout)
         return method(request, timeout=timeout, metadata=self._metadata)
 
     @contextmanager

@@ -13,6 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from keycloak import KeycloakAdmin
 from keycloak.exceptions import KeycloakError
 
+from ...deadlines import seconds_left
 from ...errors import DomainError, Rejected, Unavailable
 from ...http_calls import LARGEST_ANSWER, why
 from ...locks import make_locks
@@ -341,7 +342,7 @@ class Identity(BaseIdentity):
         """
         locks = make_locks()
         try:
-            deadline = time.monotonic() + self._server.timeout
+            deadline = time.monotonic() + seconds_left(self._server.timeout)
             while not locks.try_acquire(LOCK):
                 if time.monotonic() > deadline:
                     raise Unavailable(
