@@ -19,6 +19,7 @@ from orgmanager.authorization.schema import ORGANIZATION, PLATFORM
 from orgmanager.errors import Unavailable
 from orgmanager.identity import identity
 from orgmanager.identity.client_secrets import given_secrets
+from orgmanager.identity.exceptions import RealmConflict
 from orgmanager.identity.template import service_account_realm, users_realm
 from orgmanager.locks import make_locks
 
@@ -39,7 +40,7 @@ def converge_users_realm(organization_id):
     organization = Organization.objects.filter(pk=organization_id).first()
     marker = Installation.objects.marker()
     if organization is None or organization.status == Status.DELETED:
-        identity.delete_realm(str(organization_id), marker)
+        _remove_realm(str(organization_id), marker)
         return
     if organization.status == Status.PENDING:
         _make_users_realm(organization, marker)
@@ -88,7 +89,16 @@ def converge_service_account_realm(organization_id):
             )
         )
     else:
-        identity.delete_realm(settings.SERVICE_ACCOUNT_REALM, marker)
+        _remove_realm(settings.SERVICE_ACCOUNT_REALM, marker)
+
+
+def _remove_realm(name, marker):
+    try:
+        identity.delete_realm(name, marker)
+    except RealmConflict as error:
+        # What was never ours need not go for ours to be gone. Parked, the order
+        # would wait for somebody to remove a realm that may well be needed.
+        logger.warning("Nothing of ours to remove. %s", error)
 
 
 def converge_relationships(organization_id):

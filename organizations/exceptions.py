@@ -31,6 +31,12 @@ class RegistrationInProgress(Conflict):
     code = "registration_in_progress"
 
 
+class RemovalInProgress(Conflict):
+    """What an earlier registration made is not gone yet."""
+
+    code = "removal_in_progress"
+
+
 class RegistrationFailed(Conflict):
     """A step was refused for good; ``code`` is that refusal's own."""
 

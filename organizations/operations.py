@@ -7,10 +7,12 @@ other system: that is the work of work orders (see effects.py).
 """
 
 import hashlib
+import logging
 import uuid
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -27,10 +29,13 @@ from .exceptions import (
     LicenceMismatch,
     NothingToCancel,
     RegistrationInProgress,
+    RemovalInProgress,
     TokenUsed,
     TransitionNotAllowed,
 )
 from .models import Licence, Membership, Organization, Registration, User
+
+logger = logging.getLogger(__name__)
 
 Status = Organization.Status
 _CONTENT = Licence.CONTENT_FIELDS
@@ -53,7 +58,7 @@ def start_registration(claims, *, token, name, admin, password, actor):
     Shapes: ``claims`` has token_id, org_id, org_code, org_name; ``admin`` is
     {"email", "first_name", "last_name"}; returns the Registration.
     Raises: ValidationError for malformed fields; AlreadyRegistered;
-    RegistrationInProgress; TokenUsed.
+    RegistrationInProgress; RemovalInProgress; TokenUsed.
     """
     earlier = Registration.objects.filter(token_id=claims.token_id).first()
     if earlier is not None and earlier.state in Registration.OPEN:
@@ -74,6 +79,7 @@ def start_registration(claims, *, token, name, admin, password, actor):
             )
     except IntegrityError as error:
         raise refusal_of_second_registration() from error
+    _refuse_during_removal()
     # An earlier registration of this organization may have been cancelled, or
     # the organization purged: the history stays, the empty row makes room.
     Organization.objects.filter(pk=claims.org_id, status=Status.DELETED).delete()
@@ -96,6 +102,42 @@ def start_registration(claims, *, token, name, admin, password, actor):
         data={"code": organization.code, "tokenId": registration.token_id},
     )
     return registration
+
+
+def _refuse_during_removal():
+    # Whoever removes a realm now could remove the new one, or leave the old one,
+    # which bears our marker as well and knows another administrator.
+    cancelled = Registration.objects.filter(state=Registration.State.CANCELLED)
+    removals = WorkOrder.objects.unfinished().filter(
+        organization_id__in=cancelled.values("organization_id"),
+        destination__in=events.WORK[events.REGISTRATION_CANCELLED],
+    )
+    if removals.exists():
+        raise RemovalInProgress(
+            "What a cancelled registration had made is still being removed. Try again "
+            "in a moment; the console shows the work orders that are left."
+        )
+
+
+@transaction.atomic
+def resume_registration(registration):
+    """
+    Set the steps of a running registration going that were refused for good.
+
+    Nothing is recorded: whoever has the token may ask as often as they like.
+    """
+    resumed = WorkOrder.objects.filter(
+        organization_id=registration.organization_id, state=WorkOrder.State.PARKED
+    ).update(
+        state=WorkOrder.State.DUE,
+        generation=F("generation") + 1,
+        due_at=timezone.now(),
+        attempts=0,
+        error="",
+        error_code="",
+    )
+    if resumed:
+        logger.info("%s: %d steps are tried again.", registration, resumed)
 
 
 def refusal_of_second_registration():

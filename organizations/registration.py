@@ -11,7 +11,9 @@ import time
 from typing import NamedTuple
 
 from django.conf import settings
+from django.db import OperationalError
 from django.views.decorators.debug import sensitive_variables
+from psycopg.errors import LockNotAvailable
 
 from orgmanager.authorization import authorization
 from orgmanager.broker import broker
@@ -25,7 +27,7 @@ from orgmanager.outbox.models import WorkOrder
 
 from . import operations
 from .events import ACTIVATION, RELATIONSHIPS, SERVICE_ACCOUNT_REALM, USERS_REALM
-from .exceptions import RegistrationFailed
+from .exceptions import RegistrationFailed, RegistrationInProgress
 from .models import Organization, Registration
 
 logger = logging.getLogger(__name__)
@@ -54,33 +56,59 @@ def register(*, token, admin, password, name="", actor, patience=PATIENCE):
     Register this installation, and wait up to ``patience`` seconds for the end.
 
     The same token while its registration runs gives an Outcome that is not
-    done, and starts nothing.
+    done, and starts nothing; steps that were refused for good are tried again.
 
     Shapes: ``admin`` is {"email", "first_name", "last_name"}.
     Raises: Invalid for a weak password or a bad token; AlreadyRegistered;
-    RegistrationInProgress; TokenUsed; RegistrationFailed, for example when a
-    realm of that name is not ours; Unavailable when the licence server is down.
+    RegistrationInProgress; RemovalInProgress; TokenUsed; RegistrationFailed, for
+    example when a realm of that name is not ours; Unavailable when the licence
+    server is down.
     """
+    deadline = time.monotonic() + patience
     refuse_if_registered()
     check_password(password, admin["email"], pointer="/admin/password")
-    running = _running_with(token)
-    if running is not None:
-        return outcome(running)
-    claims = check_token(token)
-    registration = operations.start_registration(
-        claims,
-        token=token,
-        name=name or claims.org_name or settings.DEFAULT_ORGANIZATION_NAME,
-        admin=admin,
-        password=password,
-        actor=actor,
-    )
-    work.run_for(registration.organization_id, deadline=time.monotonic() + patience)
+    registration = _running_with(token)
+    if registration is None:
+        claims = check_token(token)
+        name = name or claims.org_name or settings.DEFAULT_ORGANIZATION_NAME
+        given = {"token": token, "admin": admin, "password": password, "actor": actor}
+        try:
+            registration = _claim(claims, deadline=deadline, name=name, **given)
+        except RegistrationInProgress:
+            # Perhaps lost against the same token, sent a moment earlier.
+            registration = _running_with(token)
+            if registration is None:
+                raise
+            return outcome(registration)
+    elif _parked(registration) is not None:
+        operations.resume_registration(registration)
+    else:
+        return outcome(registration)
+    work.run_for(registration.organization_id, deadline=deadline)
     registration.refresh_from_db()
     result = outcome(registration)
     if not result.is_done:
         _raise_if_parked(registration)
     return result
+
+
+@sensitive_variables("claims", "given")
+def _claim(claims, *, deadline, **given):
+    """
+    Return the registration that operations.start_registration() starts.
+
+    Whoever claims holds a lock meanwhile, which others wait for. One that dies or
+    is frozen holds it for seconds; what comes of that claim is then worth waiting
+    for. Raises: as start_registration().
+    """
+    while True:
+        try:
+            return operations.start_registration(claims, **given)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, LockNotAvailable):
+                raise
+            if time.monotonic() > deadline:
+                raise operations.refusal_of_second_registration() from error
 
 
 def refuse_if_registered():
@@ -185,13 +213,18 @@ def _running_with(token):
     ).first()
 
 
-def _raise_if_parked(registration):
-    parked = WorkOrder.objects.filter(
+def _parked(registration):
+    return WorkOrder.objects.filter(
         organization_id=registration.organization_id, state=WorkOrder.State.PARKED
     ).first()
+
+
+def _raise_if_parked(registration):
+    parked = _parked(registration)
     if parked is not None:
         raise RegistrationFailed(
-            f"The registration stopped: {parked.error} Mend that and retry the step "
-            "in the console, or give up: manage.py cancel_registration --confirm CODE",
+            f"The registration stopped: {parked.error} Mend that, then send the same "
+            "again, or retry the step in the console or by manage.py retry_work. Or "
+            "give up: manage.py cancel_registration --confirm CODE",
             code=parked.error_code,
         )

@@ -1,6 +1,8 @@
 """Registration at every door: what it makes, what it refuses, what is left of it."""
 
 import json
+import socket
+import time
 import uuid
 from io import StringIO
 
@@ -12,9 +14,11 @@ from organizations.exceptions import (
     AlreadyRegistered,
     RegistrationFailed,
     RegistrationInProgress,
+    RemovalInProgress,
     TokenUsed,
 )
 from organizations.models import Installation, Organization, Registration, User
+from orgmanager import context
 from orgmanager.authorization import authorization
 from orgmanager.errors import Invalid, Unavailable
 from orgmanager.identity import identity
@@ -259,8 +263,107 @@ def test_register_dry_run_says_what_is_missing(db, files, tmp_path):
 def test_steps_show_what_went_wrong(register, settings, tmp_path):
     (tmp_path / "file").write_text("")
     settings.IDENTITY = settings.IDENTITY | {"path": tmp_path / "file" / "no"}
-    result = register(patience=0.1)
+    result = register(patience=1)
     report = {step["step"]: step for step in registration.steps(result.registration)}
     assert report["users-realm"]["state"] == "DUE"
     assert report["users-realm"]["error"] and report["users-realm"]["attempts"] >= 1
     assert report["relationships"]["state"] == "DONE"
+
+
+# --- What is parked, cancelled, or raced for -------------------------------------
+
+
+@pytest.fixture
+def conflict(make_token):
+    """A token whose organization's realm is somebody else's already."""
+    org_id = str(uuid.uuid4())
+    foreign = {"realm": org_id, "enabled": True}
+    identity.ensure_realm(foreign | {"attributes": {"orgmanager.marker": "theirs"}})
+    return org_id, make_token(org_id=org_id)
+
+
+def test_register_again_while_parked_says_the_same_and_tries_again(register, conflict):
+    org_id, token = conflict
+    for _ in range(2):
+        with pytest.raises(RegistrationFailed, match="manage.py retry_work") as refusal:
+            register(token=token)
+        assert refusal.value.code == "realm_conflict"
+    identity.delete_realm(org_id, "theirs")
+    assert register(token=token).is_done
+    assert created_events().count() == 1
+
+
+def test_retry_work_by_command_sets_a_parked_registration_going(
+    register, conflict, make_token
+):
+    org_id, token = conflict
+    with pytest.raises(RegistrationFailed):
+        register(token=token)
+    identity.delete_realm(org_id, "theirs")
+    out = StringIO()
+    call_command("retry_work", organization=uuid.uuid4(), stdout=out)
+    assert "No work order has stopped" in out.getvalue()
+    call_command("retry_work", stdout=out)
+    assert "users-realm" in out.getvalue() and "not touched" in out.getvalue()
+    while work.run_one():
+        pass
+    assert Registration.objects.get().state == "DONE"
+
+
+def test_cancel_registration_over_a_foreign_realm_leaves_nothing_to_do(
+    register, conflict, make_token
+):
+    """Fails when the order that removes our realm waits for theirs to go."""
+    org_id, token = conflict
+    with pytest.raises(RegistrationFailed):
+        register(token=token)
+    call_command("cancel_registration", confirm="acme")
+    assert not WorkOrder.objects.unfinished().exists()
+    assert identity.find_realm(org_id)["marker"] == "theirs"
+    assert register(token=make_token()).is_done
+
+
+def test_register_while_a_cancelled_one_is_being_removed_is_refused(
+    register, make_token, make_organization
+):
+    """Fails when a realm with the earlier administrator passes for the new one."""
+    earlier = make_organization(status="PENDING")
+    operations.cancel_registration(confirm="acme", actor="test")
+    with pytest.raises(RemovalInProgress, match="still being removed"):
+        register(token=make_token(org_id=earlier.pk))
+    assert not Registration.objects.filter(state="RUNNING").exists()
+    while work.run_one():
+        pass
+    assert register(token=make_token(org_id=earlier.pk)).is_done
+
+
+def test_register_is_answered_in_time_by_a_provider_that_never_answers(
+    register, settings
+):
+    """Fails when each of several calls may take its whole timeout."""
+    settings.IDENTITY = {
+        "BACKEND": "orgmanager.identity.backends.keycloak.Identity",
+        "provisioning_realm": "master",
+        "provisioning_client_id": "us",
+        "provisioning_client_secret": "secret",
+        "service_account_secret": "secret",
+        "timeout": 5,
+    }
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as mute:
+        settings.IDENTITY["server_url"] = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        started = time.monotonic()
+        result = register(patience=1)
+        assert not result.is_done and time.monotonic() - started < 3
+
+
+def test_events_carry_the_trace_of_the_request_whose_work_they_end(
+    make_token, make_organization
+):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    context.trace_parent.set(trace)
+    make_organization(status="PENDING")
+    context.trace_parent.set("")
+    while work.run_one():
+        pass
+    assert created_events().get().headers["traceparent"] == trace
+    assert context.trace_parent.get() == ""
