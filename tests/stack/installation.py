@@ -1,0 +1,465 @@
+"""
+The whole service on the five real ones, with a database, topics and realms of its own.
+
+What came of it is asked of the systems themselves, by their own clients: our code
+could agree with itself and be wrong.
+"""
+
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections import namedtuple
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import grpc
+import psycopg
+import redis
+import requests
+from authzed.api.v1 import (
+    CheckPermissionRequest,
+    CheckPermissionResponse,
+    Consistency,
+    InsecureClient,
+    ObjectReference,
+    ReadRelationshipsRequest,
+    ReadSchemaRequest,
+    RelationshipFilter,
+    SubjectReference,
+    WriteSchemaRequest,
+)
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from deploy.services import programs
+from orgmanager.licence_server.backends.local import LicenceServer
+
+ROOT = Path(__file__).resolve().parents[2]
+REDIS_NUMBER = 5  # of the database that no other test uses
+START_TIMEOUT = 90  # seconds; the machine may be busy
+EMAIL = "ada@acme.example"
+CALL_TIMEOUT = 30  # seconds of a call of ours to another system
+
+Message = namedtuple("Message", "key value headers")
+
+
+def postgresql(database=None):
+    """Return a connection to ``database``, or to the one all tests share."""
+    url = urlsplit(os.environ["TEST_POSTGRESQL_URL"])
+    return psycopg.connect(
+        host=url.hostname,
+        port=url.port,
+        user=url.username,
+        password=url.password,
+        dbname=database or url.path[1:],
+        autocommit=True,
+        connect_timeout=3,
+    )
+
+
+class Installation:
+    """
+    One installation, registered by nobody yet.
+
+    ``template``: a migrated database to copy; without one it migrates by itself.
+    """
+
+    def __init__(self, var, *, template=None):
+        self.name = f"first-run-{uuid.uuid4().hex[:8]}"
+        self.var = Path(var) / self.name
+        self.var.mkdir()
+        self.organization_id = str(uuid.uuid4())
+        self.service_accounts = str(uuid.uuid4())
+        self.topic = f"ai.flowx.{self.name}.organization.events.v1"
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.processes = {}
+        copy = f' TEMPLATE "{template}"' if template else ""
+        with postgresql() as connection:
+            connection.execute(f'CREATE DATABASE "{self.name}"{copy}')
+        self.redis = redis.Redis.from_url(os.environ["TEST_REDIS_URL"], db=REDIS_NUMBER)
+        self.redis.flushdb()
+
+    def environment(self):
+        url = urlsplit(os.environ["TEST_POSTGRESQL_URL"])
+        cache = urlsplit(os.environ["TEST_REDIS_URL"])
+        spicedb = urlsplit(f"//{os.environ['TEST_SPICEDB_ADDRESS']}")
+        return {
+            **{name: os.environ[name] for name in ("PATH", "HOME")},
+            "PYTHONPATH": str(ROOT),
+            "PORT": str(self.port),
+            "ORGMANAGER_VAR_DIR": str(self.var),
+            "SPRING_PROFILES_ACTIVE": "development",
+            "SPRING_DATASOURCE_URL": (
+                f"jdbc:postgresql://{url.hostname}:{url.port}/{self.name}"
+            ),
+            "SPRING_DATASOURCE_USERNAME": url.username,
+            "SPRING_DATASOURCE_PASSWORD": url.password,
+            "SPRING_DATA_REDIS_HOST": cache.hostname,
+            "SPRING_DATA_REDIS_PORT": str(cache.port),
+            "SPRING_DATA_REDIS_PASSWORD": cache.password,
+            "SPRING_DATA_REDIS_DATABASE": str(REDIS_NUMBER),
+            "SPRING_KAFKA_BOOTSTRAP_SERVERS": os.environ[
+                "TEST_KAFKA_BOOTSTRAP_SERVERS"
+            ],
+            "KAFKA_TOPIC_NAMING_ENVIRONMENT": self.name,
+            "KAFKA_CONSUMER_GROUP_ID": self.name,
+            "KAFKA_TOPIC_PARTITIONS": "2",
+            "SECURITY_OAUTH2_BASE_SERVER_URL": os.environ["TEST_KEYCLOAK_URL"],
+            "SECURITY_OAUTH2_SAREALM": self.service_accounts,
+            "SECURITY_OAUTH2_SERVICE_ACCOUNT_ADMIN_CLIENT_SECRET": (
+                f"secret-of-{self.name}"
+            ),
+            "SECURITY_OAUTH2_PROVISIONING_CLIENT_ID": os.environ[
+                "TEST_KEYCLOAK_CLIENT_ID"
+            ],
+            "SECURITY_OAUTH2_PROVISIONING_CLIENT_SECRET": os.environ[
+                "TEST_KEYCLOAK_CLIENT_SECRET"
+            ],
+            "FLOWX_LIB_CASCLIENT_SPICEDB_HOST": spicedb.hostname,
+            "FLOWX_LIB_CASCLIENT_SPICEDB_PORT": str(spicedb.port),
+            "FLOWX_LIB_CASCLIENT_SPICEDB_TOKEN": os.environ["TEST_SPICEDB_TOKEN"],
+            "LLM_ENCRYPTION_MASTER_KEY": (
+                "base64:" + base64.b64encode(self.name.ljust(32).encode()).decode()
+            ),
+        }
+
+    # --- Its processes -----------------------------------------------------------
+
+    def manage(self, *arguments):
+        """Run a command to its end; return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout.strip()
+
+    def issue_token(self, organization_id=None):
+        """Return a new token, of the licence issuer that the installation trusts."""
+        return LicenceServer(
+            path=self.var / "licence-server.pem"
+        ).issue_registration_token(
+            org_id=organization_id or self.organization_id,
+            org_code="acme",
+            org_name="Acme Ltd",
+        )
+
+    def registration_body(self, password, token=None):
+        admin = {"email": EMAIL, "firstName": "Ada", "lastName": "Acme"}
+        return {
+            "token": token or self.issue_token(),
+            "admin": {**admin, "password": password},
+        }
+
+    def start(self, *names):
+        """Start ``names`` out of "all", "web" and "worker"; web is then to answer."""
+        commands = {
+            "all": ["manage.py", "run_all"],
+            "web": ["-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"]
+            + ["orgmanager.wsgi"],
+            "worker": ["manage.py", "run_worker"],
+        }
+        for name in names:
+            with (self.var / f"{name}.log").open("a") as log:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, *commands[name]],
+                    cwd=ROOT,
+                    env=self.environment(),
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+
+    def wait_until_serving(self):
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            with suppress(requests.RequestException):
+                requests.get(f"{self.url}/actuator/health/liveness", timeout=3)
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"no answer: {self.logs()[-2000:]}")
+
+    def kill(self, name):
+        """Kill process ``name`` and its children at once."""
+        process = self.processes.pop(name)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self):
+        """End all, and remove what it made in the services."""
+        if "all" in self.processes:  # its children are in sessions of their own
+            self.processes["all"].terminate()
+            self.processes["all"].wait(30)
+        for name in list(self.processes):
+            self.kill(name)
+        with postgresql() as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
+        administrator = Administrator()
+        for realm in (self.organization_id, self.service_accounts):
+            administrator.call("DELETE", f"/realms/{realm}", accept=(204, 404))
+        admin = AdminClient(
+            {"bootstrap.servers": os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"]}
+        )
+        topics = [t for t in admin.list_topics(timeout=20).topics if self.name in t]
+        for future in admin.delete_topics(topics).values() if topics else ():
+            future.result()
+
+    def logs(self):
+        return "".join(file.read_text() for file in sorted(self.var.glob("*.log")))
+
+    # --- Its door ----------------------------------------------------------------
+
+    def post(self, body, *, timeout=CALL_TIMEOUT, **headers):
+        return requests.post(
+            f"{self.url}/org/api/org/single",
+            json=body,
+            headers=headers,
+            timeout=timeout,
+        )
+
+    def get(self, path, *, timeout=CALL_TIMEOUT, **headers):
+        return requests.get(
+            f"{self.url}/org/api/{path}", headers=headers, timeout=timeout
+        )
+
+    def wait_for_state(self, state, *, timeout):
+        """Wait until GET /org/single says ``state``; return how long that took."""
+        started, said = time.monotonic(), None
+        while time.monotonic() - started < timeout:
+            with suppress(requests.RequestException):
+                said = self.get("org/single", timeout=10).json()
+                if said.get("state") == state:
+                    return time.monotonic() - started
+            time.sleep(0.1)
+        raise AssertionError(f"not {state} after {timeout} s but {said}")
+
+    # --- What the other systems say ----------------------------------------------
+
+    def query(self, statement):
+        with postgresql(self.name) as connection:
+            return connection.execute(statement).fetchall()
+
+    def marker(self):
+        return str(self.query("SELECT marker FROM organizations_installation")[0][0])
+
+    def sign_in(self, email, password):
+        """Return the access token of the password grant, as Keycloak answers it."""
+        answer = requests.post(
+            f"{os.environ['TEST_KEYCLOAK_URL']}/realms/{self.organization_id}"
+            "/protocol/openid-connect/token",
+            data={
+                "grant_type": "password",
+                "client_id": "flowx-platform-authenticate",
+                "username": email,
+                "password": password,
+            },
+            timeout=CALL_TIMEOUT,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()["access_token"]
+
+    def messages(self, topic=None):
+        """Read the topic from its beginning to its end, as any consumer would."""
+        topic = topic or self.topic
+        consumer = Consumer(
+            {
+                "bootstrap.servers": os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"],
+                "group.id": f"reader-{uuid.uuid4().hex}",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+        left = set(consumer.list_topics(topic, timeout=20).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, each, 0) for each in left])
+        found, deadline = [], time.monotonic() + 60
+        while left and time.monotonic() < deadline:
+            message = consumer.poll(1)
+            if message is None:
+                continue
+            if message.error():
+                left.discard(message.partition())
+                continue
+            found.append(
+                Message(
+                    message.key().decode(),
+                    message.value(),
+                    {name: text.decode() for name, text in message.headers()},
+                )
+            )
+        consumer.close()
+        assert not left, "the topic could not be read to its end"
+        return found
+
+    def created(self):
+        """Return the organization.created messages, once there is one."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            found = [
+                message
+                for message in self.messages()
+                if message.headers["event-type"] == "organization.created"
+            ]
+            if found:
+                return found
+            time.sleep(0.2)
+        raise AssertionError("no organization.created on the topic")
+
+    def dump(self):
+        """Return every row of every table, as pg_dump writes them."""
+        url = urlsplit(os.environ["TEST_POSTGRESQL_URL"])
+        (initdb,) = programs.require("initdb")
+        done = subprocess.run(
+            [
+                initdb.with_name("pg_dump"),
+                *("-h", url.hostname, "-p", str(url.port), "-U", url.username),
+                *("--data-only", self.name),
+            ],
+            env=os.environ | {"PGPASSWORD": url.password},
+            capture_output=True,
+            check=True,
+        )
+        return done.stdout
+
+
+class Administrator:
+    """Keycloak's own administrator, who sees every realm."""
+
+    def __init__(self):
+        self.url = os.environ["TEST_KEYCLOAK_URL"]
+        answer = requests.post(
+            f"{self.url}/realms/master/protocol/openid-connect/token",
+            data={
+                "grant_type": "password",
+                "client_id": "admin-cli",
+                "username": "admin",
+                "password": os.environ["TEST_KEYCLOAK_ADMIN_PASSWORD"],
+            },
+            timeout=CALL_TIMEOUT,
+        )
+        self._headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def call(self, method, path, body=None, *, accept=(200, 201, 204)):
+        answer = requests.request(
+            method,
+            f"{self.url}/admin{path}",
+            json=body,
+            headers=self._headers,
+            timeout=CALL_TIMEOUT,
+        )
+        assert answer.status_code in accept, (method, path, answer.text)
+        return answer.json() if answer.content else None
+
+    def realms(self):
+        """Return {name: our marker or None} of all realms there are."""
+        brief = self.call("GET", "/realms?briefRepresentation=true")
+        names = [each["realm"] for each in brief]
+        return {name: self.marker(name) for name in names}
+
+    def names(self):
+        brief = self.call("GET", "/realms?briefRepresentation=true")
+        return {each["realm"] for each in brief}
+
+    def marker(self, name):
+        realm = self.call("GET", f"/realms/{name}")
+        return (realm.get("attributes") or {}).get("orgmanager.marker")
+
+    def export(self, name):
+        """Return all that an export of the realm holds, in an order of its own."""
+        what = "exportClients=true&exportGroupsAndRoles=true"
+        return _sorted(self.call("POST", f"/realms/{name}/partial-export?{what}"))
+
+
+class SpiceDB:
+    """SpiceDB by its own client."""
+
+    def __init__(self):
+        self.client = InsecureClient(
+            os.environ["TEST_SPICEDB_ADDRESS"], os.environ["TEST_SPICEDB_TOKEN"]
+        )
+
+    def schema(self):
+        try:
+            return self.client.ReadSchema(ReadSchemaRequest()).schema_text
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:  # nobody has written one
+                return ""
+            raise
+
+    def write_schema(self, text):
+        self.client.WriteSchema(WriteSchemaRequest(schema=text))
+
+    def may(self, subject, permission, organization_id):
+        answer = self.client.CheckPermission(
+            CheckPermissionRequest(
+                consistency=Consistency(fully_consistent=True),
+                resource=ObjectReference(
+                    object_type="orgmanager/organization", object_id=organization_id
+                ),
+                permission=permission,
+                subject=SubjectReference(
+                    object=ObjectReference(
+                        object_type="orgmanager/user", object_id=subject
+                    )
+                ),
+            )
+        )
+        granted = CheckPermissionResponse.PERMISSIONSHIP_HAS_PERMISSION
+        return answer.permissionship == granted
+
+    def relationships(self, resource_type):
+        answers = self.client.ReadRelationships(
+            ReadRelationshipsRequest(
+                consistency=Consistency(fully_consistent=True),
+                relationship_filter=RelationshipFilter(resource_type=resource_type),
+            )
+        )
+        found = [each.relationship.SerializeToString() for each in answers]
+        return sorted(found)
+
+
+def subject_of(token):
+    """Return whom an access token speaks for."""
+    part = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(f"{part}=="))["sub"]
+
+
+def _sorted(value):
+    """Return ``value`` with every list sorted: Keycloak's come in any order."""
+    if isinstance(value, dict):
+        return {name: _sorted(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return sorted(
+            map(_sorted, value), key=lambda each: json.dumps(each, sort_keys=True)
+        )
+    return value
+
+
+def traces(secret):
+    """Return the forms in which ``secret`` could stand somewhere, as one pattern."""
+    plain = secret.encode()
+    forms = {plain, plain.hex().encode(), plain[::-1]}
+    for offset in range(3):  # base64 looks otherwise at each of three offsets
+        encoded = base64.b64encode(b"x" * offset + plain)
+        forms.add(encoded[4 : len(encoded) - 4])
+    return re.compile(b"|".join(re.escape(form) for form in forms), re.IGNORECASE)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
