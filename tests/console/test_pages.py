@@ -45,11 +45,12 @@ def make_message(*, offset=1, value=b"{}"):
 
 @pytest.fixture
 def fill(make_organization, make_user):
-    """Return a function that makes ``count`` rows of everything."""
+    """Return a function that makes ``count`` rows of everything, ``owner``'s or new."""
 
-    def fill(count):
-        owner = make_organization()
-        for number in range(count):
+    def fill(count, owner=None):
+        owner = owner or make_organization()
+        first = Organization.objects.count()
+        for number in range(first, first + count):
             user = make_user(owner)
             operations.disable_user(user.pk, actor="test", reason="because")
             WorkOrder.objects.enqueue(
