@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from orgmanager.deadlines import seconds_left, until
 from orgmanager.errors import Rejected, Unavailable
 from orgmanager.outbox import operations, work
 from orgmanager.outbox.exceptions import OrderNotFound
@@ -175,6 +176,28 @@ def test_run_for_stops_at_a_parked_order(serve):
     serve("thing", handler)
     enqueue()
     assert not work.run_for(ORGANIZATION, deadline=time.monotonic() + 5)
+
+
+def test_run_for_begins_nothing_after_its_deadline(serve):
+    calls = []
+    serve("thing", calls.append)
+    enqueue()
+    assert not work.run_for(ORGANIZATION, deadline=time.monotonic())
+    assert not calls
+
+
+def test_run_for_cuts_a_call_that_would_last_beyond_its_deadline(serve):
+    limits = []
+    serve("thing", lambda object_id: limits.append(seconds_left(15)))
+    enqueue()
+    assert work.run_for(ORGANIZATION, deadline=time.monotonic() + 2)
+    assert 0 < limits[0] <= 2
+    assert seconds_left(15) == 15
+
+
+def test_a_call_after_the_deadline_is_not_made():
+    with until(time.monotonic()), pytest.raises(Unavailable, match="worker goes on"):
+        seconds_left(15)
 
 
 def test_retry_work_sets_a_parked_order_going(serve):
