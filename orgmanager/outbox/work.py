@@ -5,8 +5,10 @@ import random
 import time
 from datetime import timedelta
 
+from django.db import InterfaceError, OperationalError, close_old_connections
 from django.db.models import F
 from django.utils import timezone
+from psycopg_pool import PoolTimeout
 
 from ..context import trace_parent
 from ..deadlines import until
@@ -17,12 +19,18 @@ from .models import WorkOrder
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=30)  # longer than any call; what lasts longer runs twice
-LONGEST_PAUSE = 300  # seconds between two tries
+LONGEST_PAUSE = 60  # seconds between two tries
 WAIT = 1.0  # seconds that an order waits for another, unless that wakes it
 POLL_INTERVAL = 0.05  # seconds, while a door waits for its own orders
+TROUBLE_PAUSE = 0.5  # seconds, while a door waits for the database
+
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 # destination -> function(object_id); the apps register theirs when they are ready
 HANDLERS = {}
+
+# (id, fence) of orders whose lease could not be ended, for the database was away
+_kept = set()
 
 
 class NotYet(Exception):
@@ -42,10 +50,21 @@ def register(destination, handler):
 
 def run_one(*, organization_id=None):
     """Take one order that is due and run it; return it, or None if none is due."""
+    _end_kept_leases()
     order = claim(organization_id=organization_id)
     if order is not None:
-        _run(order)
+        try:
+            _run(order)
+        except DATABASE_AWAY:
+            _kept.add((order.pk, order.fence))
+            raise
     return order
+
+
+def _end_kept_leases():
+    for pk, fence in list(_kept):
+        WorkOrder.objects.filter(pk=pk, fence=fence).update(leased_until=None)
+        _kept.discard((pk, fence))
 
 
 def run_for(organization_id, *, deadline):
@@ -54,23 +73,39 @@ def run_for(organization_id, *, deadline):
 
     For a door whose caller must see the effect. Returns whether all is done. If
     one is parked, or the deadline (time.monotonic()) passes, the worker goes on;
-    no call to another system lasts beyond it.
+    no call to another system lasts beyond it. A database that comes back before is
+    waited for.
     """
-    orders = WorkOrder.objects.filter(organization_id=organization_id)
     while True:
-        if time.monotonic() < deadline:
-            with until(deadline):
-                order = run_one(organization_id=organization_id)
-            if order is not None:
-                continue
-        states = set(orders.values_list("state", flat=True))
-        if WorkOrder.State.PARKED in states:
-            return False
-        if WorkOrder.State.DUE not in states:
-            return True
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(POLL_INTERVAL)
+        try:
+            is_done = _run_for(organization_id, deadline)
+        except DATABASE_AWAY as error:
+            if time.monotonic() >= deadline:
+                raise
+            logger.warning("The database failed and is waited for: %s", error)
+            close_old_connections()
+            time.sleep(TROUBLE_PAUSE)
+            continue
+        if is_done is not None:
+            return is_done
+
+
+def _run_for(organization_id, deadline):
+    """Take one turn; return what run_for() returns, or None to go on."""
+    if time.monotonic() < deadline:
+        with until(deadline):
+            if run_one(organization_id=organization_id) is not None:
+                return None
+    orders = WorkOrder.objects.filter(organization_id=organization_id)
+    states = set(orders.values_list("state", flat=True))
+    if WorkOrder.State.PARKED in states:
+        return False
+    if WorkOrder.State.DUE not in states:
+        return True
+    if time.monotonic() >= deadline:
+        return False
+    time.sleep(POLL_INTERVAL)
+    return None
 
 
 def claim(*, organization_id=None):
@@ -129,9 +164,10 @@ def _run_in_its_trace(order):
             error_code="",
             finished_at=now,
         )
-        # Whatever waits for this one need not wait any longer.
+        # Whatever waits for this one need not wait any longer; and what failed may
+        # have failed for the same reason, which is gone.
         WorkOrder.objects.filter(
-            organization_id=order.organization_id, state=WorkOrder.State.DUE, error=""
+            organization_id=order.organization_id, state=WorkOrder.State.DUE
         ).update(due_at=now)
 
 

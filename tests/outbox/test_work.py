@@ -169,6 +169,25 @@ def test_an_order_that_waits_for_another_is_no_failure(serve):
     assert last.state == "done" and last.attempts == 0 and last.error == ""
 
 
+def test_an_order_that_failed_is_tried_at_once_when_another_has_succeeded(serve):
+    """Fails when the second realm waits a minute although the first one stands."""
+    calls = []
+
+    def fail_once(object_id):
+        calls.append(object_id)
+        if len(calls) == 1:
+            raise Unavailable("Keycloak is away.")
+
+    serve("first", fail_once)
+    serve("second", lambda object_id: None)
+    enqueue("first")
+    enqueue("second")
+    WorkOrder.objects.filter(destination="first").update(attempts=20)
+    for _ in range(3):
+        assert work.run_one() is not None
+    assert calls == ["1", "1"]
+
+
 def test_run_for_stops_at_a_parked_order(serve):
     def handler(object_id):
         raise Rejected("no")
