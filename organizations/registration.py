@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
     is_done: bool
 
 
-@sensitive_variables("password", "token")
+@sensitive_variables("password", "token", "given")
 def register(*, token, admin, password, name="", actor, patience=PATIENCE):
     """
     Register this installation, and wait up to ``patience`` seconds for the end.

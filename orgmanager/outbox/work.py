@@ -19,7 +19,7 @@ from .models import WorkOrder
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=30)  # longer than any call; what lasts longer runs twice
-LONGEST_PAUSE = 60  # seconds between two tries
+LONGEST_PAUSE = 30  # seconds between two tries; somebody may be waiting
 WAIT = 1.0  # seconds that an order waits for another, unless that wakes it
 POLL_INTERVAL = 0.05  # seconds, while a door waits for its own orders
 TROUBLE_PAUSE = 0.5  # seconds, while a door waits for the database

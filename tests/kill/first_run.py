@@ -11,7 +11,13 @@ import requests
 
 from deploy.services.control import Control
 
-from ..stack.installation import EMAIL, Administrator, SpiceDB, subject_of
+from ..stack.installation import (
+    EMAIL,
+    Administrator,
+    SpiceDB,
+    postgresql,
+    subject_of,
+)
 
 HANG = 30  # seconds that no answer may take
 CLIENTS = 4
@@ -113,6 +119,15 @@ class FirstRun:
             if said.status == 201:
                 return
             self._is_over.wait(PAUSE)
+
+    def post_until_accepted(self, body):
+        """Post until the answer is 201 or 202, a few times at most; return it."""
+        for _ in range(20):
+            said = self._post(body, HANG)
+            if said.status in (201, 202):
+                break
+            time.sleep(PAUSE)
+        return said
 
     def _post(self, body, timeout):
         at = time.monotonic()
@@ -239,6 +254,23 @@ def verdict(installation, password, realms_before):
     expect("the administrator", spicedb.may(subject, "org_edit", pk), True)
     expect("a stranger", spicedb.may(str(uuid.uuid4()), "org_read", pk), False)
     return faults
+
+
+def cut_connections(installation, *, seconds=2):
+    """Cut every connection to the database for a while, from the claim on."""
+    claimed = "SELECT 1 FROM organizations_registration"
+    give_up = time.monotonic() + HANG
+    while not installation.query(claimed) and time.monotonic() < give_up:
+        time.sleep(0.02)
+    with postgresql() as connection:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = %s",
+                [installation.name],
+            )
+            time.sleep(0.1)
 
 
 def let_time_pass(installation):

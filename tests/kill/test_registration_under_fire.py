@@ -2,12 +2,15 @@
 
 import os
 import random
+import threading
 import uuid
 
 import pytest
 
+from orgmanager.outbox import work
+
 from ..stack.conftest import make_installation, template  # noqa: F401  fixtures
-from ..stack.installation import Administrator
+from ..stack.installation import EMAIL, Administrator
 from . import first_run
 from .first_run import FirstRun, plan, verdict
 
@@ -34,7 +37,7 @@ def test_the_first_run_ends_well_under_fire(
     strikes,
 ):
     """FIRE=30 in the environment is thirty rounds, which wait for every lease."""
-    installation = make_installation(template=template)
+    installation = make_installation(template=template, web_processes=2 if LONG else 1)
     before = Administrator().names()
     installation.start("web", "worker")
     installation.wait_until_serving()
@@ -47,3 +50,22 @@ def test_the_first_run_ends_well_under_fire(
     print(times)  # noqa: T201
     assert not run.complaints()
     assert not verdict(installation, password, before)
+
+
+def test_a_database_that_is_back_soon_costs_seconds_and_no_lease(
+    make_installation,  # noqa: F811
+    template,  # noqa: F811
+):
+    """Fails when an order whose end could not be written waits for its lease to end."""
+    installation = make_installation(template=template, web_processes=1)
+    installation.start("web", "worker")
+    installation.wait_until_serving()
+    run = FirstRun(installation)
+    cutting = threading.Thread(target=first_run.cut_connections, args=[installation])
+    cutting.start()
+    password = "Correct-Horse-7"
+    answer = run.post_until_accepted(installation.registration_body(password))
+    cutting.join()
+    assert answer.status in (201, 202)
+    assert installation.wait_for_state("DONE", timeout=20) < work.LEASE.seconds / 2
+    installation.sign_in(EMAIL, password)

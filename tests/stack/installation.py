@@ -70,15 +70,17 @@ class Installation:
     One installation, registered by nobody yet.
 
     ``template``: a migrated database to copy; without one it migrates by itself.
+    ``web_processes``: how many answer, of which each takes seconds to start.
     """
 
-    def __init__(self, var, *, template=None):
+    def __init__(self, var, *, template=None, web_processes=2):
         self.name = f"first-run-{uuid.uuid4().hex[:8]}"
         self.var = Path(var) / self.name
         self.var.mkdir()
         self.organization_id = str(uuid.uuid4())
         self.service_accounts = str(uuid.uuid4())
         self.topic = f"ai.flowx.{self.name}.organization.events.v1"
+        self.web_processes = web_processes
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.processes = {}
@@ -96,6 +98,7 @@ class Installation:
             **{name: os.environ[name] for name in ("PATH", "HOME")},
             "PYTHONPATH": str(ROOT),
             "PORT": str(self.port),
+            "WEB_CONCURRENCY": str(self.web_processes),
             "ORGMANAGER_VAR_DIR": str(self.var),
             "SPRING_PROFILES_ACTIVE": "development",
             "SPRING_DATASOURCE_URL": (

@@ -95,41 +95,22 @@ def sign_in_to_console(installation):
     return session
 
 
-@pytest.mark.parametrize("whose", ["organization_id", "service_accounts"])
-def test_a_foreign_realm_stops_the_first_run_untouched_until_it_goes(
-    make_installation, template, whose
+def test_a_foreign_realm_stops_the_first_run_untouched_until_somebody_decides(
+    make_installation, template
 ):
-    """All the ways on: send it again, cancel it, or remove the realm and retry."""
+    """Cancelled, it owes nothing; with the realm removed, the worker goes on."""
     installation = make_installation(template=template)
-    administrator, name = Administrator(), getattr(installation, whose)
-    administrator.call("POST", "/realms", {"realm": name, "enabled": True})
-    theirs = administrator.export(name)
-    step = {
-        "organization_id": "users-realm",
-        "service_accounts": "service-account-realm",
-    }[whose]
+    name = installation.organization_id
+    theirs = make_foreign_realm(name)
     installation.start("web", "worker")
     installation.wait_until_serving()
     first = installation.registration_body(PASSWORD)
-
-    # Refused, and once more when the same is sent again; everybody can see why.
-    for _ in range(2):
-        answer = installation.post(first)
-        assert (answer.status_code, answer.json()["code"]) == (409, "realm_conflict")
-    shown = installation.get("org/single").json()
-    assert shown["state"] == "RUNNING"
-    states = {
-        each["step"]: (each["state"], each["errorCode"]) for each in shown["steps"]
-    }
-    assert states[step] == ("PARKED", "realm_conflict")
-    assert [state for state, _ in states.values()].count("PARKED") == 1
-    console = sign_in_to_console(installation)
-    page = console.get(
-        f"{installation.url}/admin/organizations/organization/"
-        f"{installation.organization_id}/change/",
+    refuse(installation, first, step="users-realm")
+    page = sign_in_to_console(installation).get(
+        f"{installation.url}/admin/organizations/organization/{name}/change/",
         timeout=30,
-    ).text
-    assert "stopped" in page and "it was not touched" in page.replace("\n", " ")
+    )
+    assert "stopped" in page.text and "it was not touched" in page.text
 
     # Cancelled: what was ours is gone, what is theirs is not, and nothing is owed.
     out = installation.manage("cancel_registration", "--confirm", "acme")
@@ -139,17 +120,60 @@ def test_a_foreign_realm_stops_the_first_run_untouched_until_it_goes(
     assert Administrator().export(name) == theirs
     assert installation.post(first).json()["code"] == "token_used"
 
-    # A new token runs into the same realm; once that is gone, the worker goes on.
+    # A new token runs into the same realm; once that is gone, it can go on.
     second = installation.registration_body(PASSWORD)
-    assert installation.post(second).json()["code"] == "realm_conflict"
+    refuse(installation, second, step="users-realm")
     assert Administrator().export(name) == theirs
     Administrator().call("DELETE", f"/realms/{name}")
-    assert step in installation.manage("retry_work")
+    assert "users-realm" in installation.manage("retry_work")
     installation.wait_for_state("DONE", timeout=30)
-    installation.sign_in(EMAIL, PASSWORD)
     answer = installation.post(second)
     assert (answer.status_code, answer.json()["code"]) == (409, "already_registered")
-    marker = installation.marker()
-    for realm in (installation.organization_id, installation.service_accounts):
-        assert Administrator().marker(realm) == marker
+    check_end(installation)
+
+
+def test_a_foreign_realm_that_is_removed_lets_the_same_request_through(
+    make_installation, template
+):
+    installation = make_installation(template=template)
+    name = installation.service_accounts
+    theirs = make_foreign_realm(name)
+    installation.start("web", "worker")
+    installation.wait_until_serving()
+    body = installation.registration_body(PASSWORD)
+    for _ in range(2):
+        refuse(installation, body, step="service-account-realm")
+    assert Administrator().export(name) == theirs
+    Administrator().call("DELETE", f"/realms/{name}")
+    assert installation.post(body).status_code == 201
+    check_end(installation)
+
+
+def make_foreign_realm(name):
+    """Make a realm that somebody else might have; return all that is in it."""
+    administrator = Administrator()
+    administrator.call("POST", "/realms", {"realm": name, "enabled": True})
+    return administrator.export(name)
+
+
+def refuse(installation, body, *, step):
+    """Post ``body`` and see it refused, with ``step`` alone parked for all to see."""
+    answer = installation.post(body)
+    assert (answer.status_code, answer.json()["code"]) == (409, "realm_conflict")
+    shown = installation.get("org/single").json()
+    assert shown["state"] == "RUNNING"
+    parked = {
+        each["step"]: each["errorCode"]
+        for each in shown["steps"]
+        if each["state"] == "PARKED"
+    }
+    assert parked == {step: "realm_conflict"}
+
+
+def check_end(installation):
+    """See that the first run ended as every other one does."""
+    installation.sign_in(EMAIL, PASSWORD)
+    realms = (installation.organization_id, installation.service_accounts)
+    markers = {Administrator().marker(realm) for realm in realms}
+    assert markers == {installation.marker()}
     assert len({each.headers["event-id"] for each in installation.created()}) == 1
