@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+import time
 import uuid
 
 import pytest
@@ -63,9 +64,10 @@ def test_a_database_that_is_back_soon_costs_seconds_and_no_lease(
     run = FirstRun(installation)
     cutting = threading.Thread(target=first_run.cut_connections, args=[installation])
     cutting.start()
-    password = "Correct-Horse-7"
+    password, began = "Correct-Horse-7", time.monotonic()
     answer = run.post_until_accepted(installation.registration_body(password))
     cutting.join()
     assert answer.status in (201, 202)
-    assert installation.wait_for_state("DONE", timeout=20) < work.LEASE.seconds / 2
+    installation.wait_for_state("DONE", timeout=60)
+    assert time.monotonic() - began < work.LEASE.seconds * 0.8
     installation.sign_in(EMAIL, password)
