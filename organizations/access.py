@@ -17,6 +17,7 @@ from orgmanager.authorization.schema import (
     allows,
     effective_roles,
 )
+from orgmanager.identity.addresses import is_canonical_uuid
 
 from .exceptions import OrganizationNotFound, OrganizationSuspended, PermissionDenied
 from .models import Installation, Membership, Organization, User
@@ -47,6 +48,32 @@ def role_of_admins_on_platform():
         installation_type=settings.INSTALLATION_TYPE,
         operator_realm=settings.OPERATOR_REALM,
     )
+
+
+def realm_of_admins():
+    """Return the realm whose org_admins are operators of this installation, or None."""
+    if role_of_admins_on_platform() != "operator":
+        return None
+    active = Organization.objects.filter(status=Status.ACTIVE).order_by("created_at")
+    pk = active.values_list("pk", flat=True).first()
+    return pk and str(pk)
+
+
+def is_operating_admin(realm, subject):
+    """
+    Return whether user ``subject`` of ``realm`` is an operator, as its org_admin.
+
+    The database says so alone: whoever is disabled or demoted there is none at once.
+    """
+    if role_of_admins_on_platform() != "operator" or not is_canonical_uuid(subject):
+        return False
+    return Membership.objects.filter(
+        role=Membership.Role.ORG_ADMIN,
+        user_id=subject,
+        user__status=User.Status.ACTIVE,
+        user__organization_id=realm,
+        user__organization__status=Status.ACTIVE,
+    ).exists()
 
 
 def may_on_platform(principal, permission):

@@ -104,7 +104,7 @@ class BearerAuthentication(BaseAuthentication):
             return None
         try:
             principal = read_principal(token)
-        except _Refused as refusal:
+        except Refused as refusal:
             OUTCOMES.labels(refusal.outcome).inc()
             logger.info("Token refused (%s): %s", refusal.outcome, refusal)
             raise AuthenticationFailed(
@@ -141,7 +141,21 @@ def read_principal(token):
     return principal
 
 
-class _Refused(Exception):
+@sensitive_variables()
+def read_claims(token, realm, *, required):
+    """
+    Return what ``realm`` says in ``token``: signed by it, issued by it, and of now.
+
+    For whom the token is, and of what kind, is left to the caller.
+
+    Shapes: ``required``: names of claims.
+    Raises: Refused; Unavailable when the realm's keys cannot be had.
+    """
+    header, _ = _parse(token)
+    return _verify(token, _key_for(realm, header), realm, required)
+
+
+class Refused(Exception):
     """Why a token is refused, for the log and the metric alone."""
 
     def __init__(self, outcome, reason):
@@ -153,16 +167,16 @@ class _Refused(Exception):
 def _parse(token):
     """Return (header, claims), neither of which proves anything yet."""
     if len(token) > MAX_TOKEN_LENGTH:
-        raise _Refused("oversized", f"{len(token)} characters")
+        raise Refused("oversized", f"{len(token)} characters")
     if not _TOKEN.fullmatch(token):
-        raise _Refused("malformed", "not three parts of base64url")
+        raise Refused("malformed", "not three parts of base64url")
     header, claims, _ = token.split(".")
     header, claims = _read_part(header), _read_part(claims)
     if refused := sorted(REFUSED_HEADERS & header.keys()):
-        raise _Refused("refused_header", f"header {', '.join(refused)}")
+        raise Refused("refused_header", f"header {', '.join(refused)}")
     kind = header.get("typ")
     if not isinstance(kind, str) or kind.lower() not in {"jwt", "at+jwt"}:
-        raise _Refused("wrong_type", f"header typ {_shown(kind)}")
+        raise Refused("wrong_type", f"header typ {_shown(kind)}")
     return header, claims
 
 
@@ -172,9 +186,9 @@ def _read_part(part):
     try:
         value = json.loads(base64.urlsafe_b64decode(f"{part}=="))
     except (ValueError, RecursionError) as error:
-        raise _Refused("malformed", f"{type(error).__name__} in a part") from None
+        raise Refused("malformed", f"{type(error).__name__} in a part") from None
     if not isinstance(value, dict):
-        raise _Refused("malformed", "a part is no object")
+        raise Refused("malformed", "a part is no object")
     return value
 
 
@@ -189,10 +203,10 @@ def _trusted_realm(claims):
     claimed = claims.get("iss")
     realm = realm_of(claimed) if isinstance(claimed, str) else None
     if realm is None:
-        raise _Refused("unknown_issuer", f"iss {_shown(claimed)}")
+        raise Refused("unknown_issuer", f"iss {_shown(claimed)}")
     configured = realm in (settings.SERVICE_ACCOUNT_REALM, settings.OPERATOR_REALM)
     if not configured and not known_organizations.has(realm):
-        raise _Refused("unknown_issuer", f"no usable organization {realm}")
+        raise Refused("unknown_issuer", f"no usable organization {realm}")
     return realm
 
 
@@ -204,11 +218,11 @@ def _key_for(realm, header):
         return realm_keys.find(realm, key_id)
     except UnknownKey as error:
         reason = f"realm {realm} has no key {_shown(key_id)}"
-        raise _Refused("unknown_key", reason) from error
+        raise Refused("unknown_key", reason) from error
 
 
 @sensitive_variables()
-def _verify(token, key, realm):
+def _verify(token, key, realm, required=REQUIRED_CLAIMS):
     """Return the claims, proven to be the realm's and of now."""
     try:
         return jwt.decode(
@@ -219,7 +233,7 @@ def _verify(token, key, realm):
             issuer=issuer(realm),
             leeway=LEEWAY,
             options={
-                "require": REQUIRED_CLAIMS,
+                "require": required,
                 "enforce_minimum_key_length": True,
                 "verify_aud": False,  # see _check_audience()
             },
@@ -229,7 +243,7 @@ def _verify(token, key, realm):
             (name for kind, name in _REFUSAL_OUTCOMES if isinstance(error, kind)),
             "malformed",
         )
-        raise _Refused(outcome, f"realm {realm}: {error!r:.200}") from error
+        raise Refused(outcome, f"realm {realm}: {error!r:.200}") from error
 
 
 def _check_shape(header, claims):
@@ -239,16 +253,16 @@ def _check_shape(header, claims):
         "typ" not in claims and header["typ"].lower() == "at+jwt"
     )
     if not is_access_token:
-        raise _Refused("wrong_type", f"claim typ {_shown(claims.get('typ'))}")
+        raise Refused("wrong_type", f"claim typ {_shown(claims.get('typ'))}")
     times = claims["exp"], claims["iat"]
     if not all(type(time) is int for time in times):
-        raise _Refused("malformed", "exp or iat is no whole number")
+        raise Refused("malformed", "exp or iat is no whole number")
     if not 0 < times[0] - times[1] <= MAX_LIFETIME:
-        raise _Refused("too_long_lived", f"at most {MAX_LIFETIME} s from iat to exp")
+        raise Refused("too_long_lived", f"at most {MAX_LIFETIME} s from iat to exp")
     if not is_canonical_uuid(claims["sub"]):
-        raise _Refused("wrong_subject", f"sub {_shown(claims['sub'])} is no UUID")
+        raise Refused("wrong_subject", f"sub {_shown(claims['sub'])} is no UUID")
     if not isinstance(claims["azp"], str) or not _PARTY.fullmatch(claims["azp"]):
-        raise _Refused("wrong_party", f"azp {_shown(claims['azp'])}")
+        raise Refused("wrong_party", f"azp {_shown(claims['azp'])}")
 
 
 def _check_audience(claims):
@@ -265,12 +279,12 @@ def _check_audience(claims):
     if settings.JWT_AUDIENCE_MODE == "azp":
         if claims["azp"] in settings.JWT_ALLOWED_PARTIES:
             return "accepted_by_party"
-        raise _Refused("wrong_party", f"azp {claims['azp']} is not listed")
-    raise _Refused("wrong_audience", f"aud {_shown(claims.get('aud'))}")
+        raise Refused("wrong_party", f"azp {claims['azp']} is not listed")
+    raise Refused("wrong_audience", f"aud {_shown(claims.get('aud'))}")
 
 
 def _principal(realm, claims):
-    roles, subject, party = _roles(claims), claims["sub"], claims["azp"]
+    roles, subject, party = realm_roles(claims), claims["sub"], claims["azp"]
     special = [
         (settings.SERVICE_ACCOUNT_REALM, SERVICE_ROLE, "service_account"),
         (settings.OPERATOR_REALM, OPERATOR_ROLE, "operator"),
@@ -292,8 +306,12 @@ def _principal(realm, claims):
     return Principal("user", subject, realm, realm, party, roles, f"user:{subject}")
 
 
-def _roles(claims):
-    """Return the realm roles: claim ``roles``, or Keycloak's own where that lacks."""
+def realm_roles(claims):
+    """
+    Return the realm roles that an access token names.
+
+    In claim ``roles``, or where Keycloak puts them if that lacks.
+    """
     roles = claims.get("roles")
     if roles is None and isinstance(claims.get("realm_access"), dict):
         roles = claims["realm_access"].get("roles")

@@ -107,9 +107,20 @@ def check_addresses(app_configs, **kwargs):
     if settings.PUBLIC_BASE_URL == settings.SELF_BASE_URL:
         warnings.append(
             Warning(
-                f"Links that people get lead to {settings.PUBLIC_BASE_URL}.",
+                f"Links that people get lead to {settings.PUBLIC_BASE_URL}, and so "
+                "does the way back from signing in.",
                 hint="Set PUBLIC_BASE_URL to what their browsers can reach.",
                 id="orgmanager.W002",
+            )
+        )
+    if settings.OPERATOR_REALM and not settings.OPERATOR_CLIENT_SECRET:
+        warnings.append(
+            Warning(
+                f"Client {settings.OPERATOR_CLIENT_ID} signs operators in without a "
+                "secret.",
+                hint="Set SECURITY_OAUTH2_OPERATOR_CLIENT_SECRET, unless that client "
+                "is public and demands PKCE with S256.",
+                id="orgmanager.W004",
             )
         )
     if not settings.ALLOWED_REDIRECT_URIS:

@@ -52,6 +52,7 @@ class Limit(NamedTuple):
 
 _API = re.compile(r"/(?:org/)?api/|/realms/")
 _REGISTRATION = re.compile(r"/(?:org/)?api/org/single/?\Z")
+_SIGN_IN = re.compile(r"/oidc/")
 _PUBLIC = re.compile(r"/(?:org/)?api/(?:env|org/single|schema|docs)\b")
 
 LIMITS = (
@@ -60,6 +61,8 @@ LIMITS = (
         "registration-all", "POST", _REGISTRATION, frozenset({400}), 20, is_shared=True
     ),
     Limit("authentication", "*", _API, frozenset({401}), 60, blocks=False),
+    # Each costs a row and a call to the identity provider, whoever asks.
+    Limit("sign-in", "*", _SIGN_IN, None, 120),
     # For clients that run wild: all of an ingress may look like one address.
     Limit("public", "*", _PUBLIC, None, 6000, is_local=True),
 )

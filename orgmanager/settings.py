@@ -733,6 +733,8 @@ ISSUER_PATTERN = env.text(
 )
 OPERATOR_REALM = env.text(
     "SECURITY_OAUTH2_OPERATOR_REALM",
+    parse=matching("[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "a realm name"),
+    example="operators",
     help="Realm of the operators, who run the installation. On-premises the "
     "organization's own org_admins are operators where it is not set.",
 )
@@ -742,7 +744,8 @@ OPERATOR_CLIENT_ID = env.text(
     help="Client the console signs operators in with.",
 )
 OPERATOR_CLIENT_SECRET = env.secret(
-    "SECURITY_OAUTH2_OPERATOR_CLIENT_SECRET", help="Secret of that client."
+    "SECURITY_OAUTH2_OPERATOR_CLIENT_SECRET",
+    help="Secret of that client; not set for a public one.",
 )
 JWT_AUDIENCE = "flowx-organization-manager"
 JWT_AUDIENCE_MODE = env.choice(
@@ -834,10 +837,21 @@ IDENTITY = _keycloak if _is_remote("SECURITY_OAUTH2_BASE_SERVER_URL") else _loca
 # Which realms' tokens are looked at: a function of a UUID that answers yes or no.
 REALM_LOOKUP = "organizations.access.is_known_organization"
 PLATFORM_ACCESS = "organizations.access.may_on_platform"
+# Who operates where no realm of operators is set: functions that return a realm or
+# None, and of (realm, subject) yes or no.
+ADMINS_REALM = "organizations.access.realm_of_admins"
+ADMINS_LOOKUP = "organizations.access.is_operating_admin"
 
 AUTH_USER_MODEL = "operators.Operator"
-AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = [
+    "orgmanager.operators.backends.PasswordBackend",
+    "orgmanager.operators.backends.ProviderBackend",
+]
 LOGIN_URL = "admin:login"
+# Of mozilla-django-oidc; the addresses and the client depend on what is registered.
+OIDC_RP_SCOPES = "openid profile email"
+OIDC_USE_PKCE = True  # with S256, its default
+OIDC_MAX_STATES = 10  # sign-ins that one browser may have begun
 _VALIDATION = "django.contrib.auth.password_validation"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"{_VALIDATION}.UserAttributeSimilarityValidator"},

@@ -5,6 +5,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from . import docs, first_run, front
+from .operators import views as operators
 
 api = [
     path("", include("organizations.urls")),
@@ -19,6 +20,9 @@ urlpatterns = [
     path("", include("health.urls")),
     path("", first_run.show, name="first_run"),
     path("admin/health/", admin.site.admin_view(front.health), name="console_health"),
+    path("oidc/", include("orgmanager.operators.urls")),
+    path("admin/login/", operators.sign_in),
+    path("admin/logout/", operators.sign_out),
     path("admin/", admin.site.urls),
 ]
 

@@ -57,6 +57,22 @@ def jwks_uri(realm):
     return f"{_protocol(realm)}/certs"
 
 
+def authorization_endpoint(realm):
+    """
+    Return where browsers sign in to ``realm``.
+
+    Below the issuer, which browsers can reach; the base address need not be one.
+
+    Raises: Rejected.
+    """
+    return f"{_public(realm)}/auth"
+
+
+def end_session_endpoint(realm):
+    """Return where browsers sign out of ``realm``. Raises: Rejected."""
+    return f"{_public(realm)}/logout"
+
+
 def realm_of(issuer_claim):
     """
     Return the realm whose issuer is ``issuer_claim``, to the letter, or None.
@@ -76,6 +92,10 @@ def realm_of(issuer_claim):
 
 def _configured():
     return (settings.SERVICE_ACCOUNT_REALM, settings.OPERATOR_REALM)
+
+
+def _public(realm):
+    return f"{issuer(realm).rstrip('/')}/protocol/openid-connect"
 
 
 def _protocol(realm):

@@ -8,7 +8,7 @@ built-in scopes only, so that their tokens never carry our audience.
 
 from django.conf import settings
 
-_SCOPES = ("basic", "profile", "email", "roles", "web-origins", "acr")
+SCOPES = ("basic", "profile", "email", "roles", "web-origins", "acr")
 _LIGHTWEIGHT = {"client.use.lightweight.access.token.enabled": "true"}
 _BROWSER = {"pkce.code.challenge.method": "S256", "post.logout.redirect.uris": "+"}
 
@@ -124,7 +124,7 @@ def _client(client_id, **fields):
         "redirectUris": [],
         "webOrigins": [],
         "attributes": {"post.logout.redirect.uris": "+"},
-        "defaultClientScopes": list(_SCOPES),
+        "defaultClientScopes": list(SCOPES),
         "optionalClientScopes": ["offline_access"],
     }
     return {**client, **fields}

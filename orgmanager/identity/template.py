@@ -11,6 +11,7 @@ from django.conf import settings
 
 from ..errors import Rejected
 from .builtin_clients import (
+    SCOPES,
     account_roles,
     account_scope_mappings,
     builtin_clients,
@@ -31,6 +32,9 @@ MARKER = "orgmanager.marker"
 VERSION = "orgmanager.template"
 
 PLATFORM_CLIENT = "flowx-platform-authenticate"
+CONSOLE_CLIENT = "flowx-organization-manager-console"
+CONSOLE_CALLBACK = "/oidc/callback/"  # below PUBLIC_BASE_URL, as is the next
+CONSOLE_SIGN_IN = "/admin/login/"
 SERVICE_ROLE = "SA_FLOWX"
 ADMIN_ROLE = "org_admin"
 
@@ -89,7 +93,12 @@ def users_realm(*, realm, display_name, marker, admin):
         "resetPasswordAllowed": bool(settings.REALM_SMTP),
         "passwordPolicy": password_policy(),
         "smtpServer": _smtp_server(),
-        "clients": [*builtin_clients(realm), _platform_client()],
+        "clients": [
+            *builtin_clients(realm),
+            _platform_client(),
+            # Where many organizations share a platform, none of them runs it.
+            *([_console_client()] if settings.INSTALLATION_TYPE == "ONPREM" else []),
+        ],
         "users": [_first_admin(realm, admin)],
     }
 
@@ -199,6 +208,38 @@ def _platform_client():
             "backchannel.logout.session.required": "false",
         },
         "protocolMappers": user_mappers(),
+    }
+
+
+def _console_client():
+    """
+    Return the client that administrators sign in to our console with.
+
+    Not the platform's: what is issued for Designer must not open the console. It has
+    the built-in scopes only, so its access tokens open nothing of ours.
+    """
+    return {
+        "clientId": CONSOLE_CLIENT,
+        "name": "Organization Manager console",
+        "protocol": "openid-connect",
+        "enabled": True,
+        "publicClient": True,  # PKCE binds the code; there is no secret to keep
+        "standardFlowEnabled": True,
+        "implicitFlowEnabled": False,
+        "directAccessGrantsEnabled": False,
+        "serviceAccountsEnabled": False,
+        "frontchannelLogout": False,
+        "fullScopeAllowed": False,
+        "baseUrl": f"{settings.PUBLIC_BASE_URL}{CONSOLE_SIGN_IN}",
+        "redirectUris": [f"{settings.PUBLIC_BASE_URL}{CONSOLE_CALLBACK}"],
+        "webOrigins": [],
+        "attributes": {
+            "pkce.code.challenge.method": "S256",
+            "post.logout.redirect.uris": f"{settings.PUBLIC_BASE_URL}{CONSOLE_SIGN_IN}",
+            "backchannel.logout.session.required": "false",
+        },
+        "defaultClientScopes": list(SCOPES),
+        "optionalClientScopes": [],
     }
 
 

@@ -15,7 +15,14 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
-from ..console import REFUSALS, OperationAdmin, label, moment, sentence_of
+from ..console import (
+    REFUSALS,
+    OperationAdmin,
+    label,
+    moment,
+    operation_action,
+    sentence_of,
+)
 from . import operations
 from .models import Operator
 
@@ -65,19 +72,50 @@ class PasswordForm(SetPasswordForm):
 @admin.register(Operator)
 class OperatorAdmin(OperationAdmin):
     introduction = _(
-        "Who may sign in to this console. Accounts with a password work even when "
-        "the identity provider is down; keep at least one."
+        "Who may sign in to this console. Whoever signs in with the identity provider "
+        "appears here the first time. Accounts with a password work even when it is "
+        "down; keep at least one."
     )
-    list_display = ["username", "kind", "full_name", "email", "may_sign_in", "seen"]
-    search_fields = ["username", "email", "first_name", "last_name"]
+    list_display = ["who", "kind", "email", "may_sign_in", "seen"]
+    search_fields = ["username", "email", "first_name", "last_name", "subject"]
     ordering = ["username"]
     fieldsets = [
         (None, {"fields": ["username", "kind", "may_sign_in"]}),
         (_("Person"), {"fields": ["full_name", "email"]}),
+        (_("Identity provider"), {"fields": ["issuer", "subject"]}),
         (_("Times"), {"fields": ["seen", "joined"]}),
     ]
-    readonly_fields = ["kind", "may_sign_in", "full_name", "seen", "joined"]
-    actions_detail = ["change_password"]
+    readonly_fields = [
+        "kind",
+        "may_sign_in",
+        "full_name",
+        "issuer",
+        "subject",
+        "seen",
+        "joined",
+    ]
+    actions_detail = ["change_password", "activate", "deactivate"]
+
+    activate = operation_action(
+        operations.activate,
+        label=_("Activate"),
+        explanation=_("They can sign in again and do everything in this console."),
+        done=_("{row} may sign in."),
+        icon="person_check",
+        when=lambda row: not row.is_active,
+    )
+    deactivate = operation_action(
+        operations.deactivate,
+        label=_("Deactivate"),
+        explanation=_(
+            "They are signed out and cannot sign in any more, even if the identity "
+            "provider would let them."
+        ),
+        done=_("{row} may not sign in any more."),
+        icon="person_off",
+        danger=True,
+        when=lambda row: row.is_active,
+    )
 
     def has_add_permission(self, request):
         return request.user.has_perm("operators.add_operator")
@@ -143,8 +181,11 @@ class OperatorAdmin(OperationAdmin):
         }
         return self.ask(request, operator, form, page)
 
-    def is_offered(self, method, row):
-        return not row.issuer
+    change_password.when = lambda row: not row.issuer
+
+    @display(description=_("operator"), ordering="username")
+    def who(self, operator):
+        return str(operator)
 
     @display(description=_("signs in with"))
     def kind(self, operator):

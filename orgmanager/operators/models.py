@@ -14,7 +14,8 @@ class Operator(AbstractUser):
 
     Either a local break-glass account with a password (``issuer`` is empty), or
     somebody whom an identity provider vouches for: then (issuer, subject) is
-    the identity, never the e-mail address, which its owner can change.
+    the identity, never the e-mail address, which its owner can change. Their user
+    name is the row's id: a name of their choosing could be somebody else's.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -34,7 +35,16 @@ class Operator(AbstractUser):
             ),
         ]
 
+    def __str__(self):
+        if not self.issuer:
+            return self.username
+        return self.get_full_name() or self.email or self.subject
+
     @property
     def actor(self):
-        """The name under which history keeps what this operator does."""
-        return f"operator:{self.username}"
+        """
+        The name under which history keeps what this operator does.
+
+        Ids only: events never carry the names of people whom a provider knows.
+        """
+        return f"operator:{self.subject if self.issuer else self.username}"
