@@ -504,6 +504,14 @@ def test_check_debug_is_an_error_in_production(settings):
     assert checks.check_debug(None)[0].id == "orgmanager.E004"
 
 
+def test_check_operator_client_without_a_secret_is_a_warning(settings):
+    settings.OPERATOR_REALM, settings.OPERATOR_CLIENT_SECRET = "operators", ""
+    found = {warning.id: warning for warning in checks.check_addresses(None)}
+    assert "CLIENT_SECRET" in found["orgmanager.W004"].hint
+    settings.OPERATOR_CLIENT_SECRET = "given"
+    assert "orgmanager.W004" not in {w.id for w in checks.check_addresses(None)}
+
+
 # The start of a process
 
 

@@ -77,8 +77,8 @@ class Provider:
         except Rejected as error:
             logger.warning("Sign-in: %s", error)
             raise SignInRefused(
-                f"The identity provider has no realm {self.realm}, or it is disabled. "
-                "Sign in as a local operator and see Work orders, or enable it there."
+                f"The identity provider has no realm {self.realm}, so nobody can sign "
+                "in with it. Sign in as a local operator."
             ) from error
 
     @sensitive_variables()

@@ -1,8 +1,11 @@
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group
+from django.core.management import CommandError, call_command
+from django.test import Client
 from django.urls import reverse
 
+from orgmanager.operators import operations
 from orgmanager.operators.models import Operator
 
 from .conftest import said
@@ -80,3 +83,55 @@ def test_operators_are_not_changed_or_deleted_by_a_form(console, operator):
 
 def test_groups_are_not_in_the_console():
     assert not admin.site.is_registered(Group)
+
+
+@pytest.fixture
+def otto(operator):
+    return operations.create(username="otto", password=PASSWORD, actor="test")
+
+
+def test_deactivate_signs_an_operator_out_and_activate_lets_them_in(press, otto):
+    browser = Client()
+    browser.force_login(otto)
+    assert press("deactivate", otto) == [("success", "otto may not sign in any more.")]
+    assert browser.get("/admin/").status_code == 302
+    form = {"username": "otto", "password": PASSWORD}
+    assert browser.post("/admin/login/", form).status_code == 200
+    assert press("activate", otto)[-1] == ("success", "otto may sign in.")
+    assert browser.post("/admin/login/", form).status_code == 302
+
+
+def test_deactivate_oneself_is_refused(press, operator):
+    [(level, text)] = press("deactivate", operator)
+    assert level == "error" and "your own account" in text
+    operator.refresh_from_db()
+    assert operator.is_active
+
+
+def test_commands_deactivate_and_activate_an_operator(otto, capsys):
+    call_command("deactivate_operator", "otto")
+    call_command("deactivate_operator", "otto")
+    call_command("list_operators")
+    assert "deactivated" in capsys.readouterr().out
+    call_command("activate_operator", "otto")
+    assert Operator.objects.get(username="otto").is_active
+
+
+@pytest.mark.parametrize("command", ["activate_operator", "deactivate_operator"])
+def test_commands_for_an_unknown_operator_say_where_to_look(db, command):
+    with pytest.raises(CommandError, match="list_operators"):
+        call_command(command, "nobody")
+
+
+def test_list_operators_without_any_says_how_to_make_one(db, capsys):
+    call_command("list_operators")
+    assert "create_operator" in capsys.readouterr().out
+
+
+def test_list_of_operators_says_who_signs_in_how(console):
+    person = {"email": "", "first_name": "Ida", "last_name": "Ideal"}
+    operations.admit(issuer="https://idp", subject="s-1", **person)
+    page = console.get("/admin/operators/operator/").content.decode()
+    assert "Ida Ideal" in page and "identity provider" in page and "password" in page
+    page = console.get("/admin/operators/operator/?q=s-1").content.decode()
+    assert "Ida Ideal" in page

@@ -102,6 +102,20 @@ def test_platform_client_is_public_with_pkce_and_without_implicit_flow(
     assert client["redirectUris"] == settings.ALLOWED_REDIRECT_URIS
 
 
+def test_console_client_is_public_with_pkce_and_one_way_back(credential, settings):
+    settings.PUBLIC_BASE_URL = "https://orgs.example.com"
+    client = clients(make_users_realm(credential))[template.CONSOLE_CLIENT]
+    assert client["publicClient"] is True and "secret" not in client
+    assert client["attributes"]["pkce.code.challenge.method"] == "S256"
+    assert client["redirectUris"] == ["https://orgs.example.com/oidc/callback/"]
+    assert client["webOrigins"] == [] and client["fullScopeAllowed"] is False
+
+
+def test_console_client_is_for_one_organization_alone(credential, settings):
+    settings.INSTALLATION_TYPE = "SAAS"
+    assert template.CONSOLE_CLIENT not in clients(make_users_realm(credential))
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_password_grant_follows_the_setting_for_every_client(
     credential, settings, allowed
