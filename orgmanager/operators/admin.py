@@ -23,7 +23,7 @@ from ..console import (
     operation_action,
     sentence_of,
 )
-from . import operations
+from . import admission, operations
 from .models import Operator
 
 # Every operator may do everything, so groups would only be in the way.
@@ -76,17 +76,18 @@ class OperatorAdmin(OperationAdmin):
         "appears here the first time. Accounts with a password work even when it is "
         "down; keep at least one."
     )
-    list_display = ["who", "kind", "email", "may_sign_in", "seen"]
+    list_display = ["who", "kind", "email", "account", "seen"]
     search_fields = ["username", "email", "first_name", "last_name", "subject"]
     ordering = ["username"]
     fieldsets = [
-        (None, {"fields": ["username", "kind", "may_sign_in"]}),
+        (None, {"fields": ["username", "kind", "account", "may_sign_in"]}),
         (_("Person"), {"fields": ["full_name", "email"]}),
         (_("Identity provider"), {"fields": ["issuer", "subject"]}),
         (_("Times"), {"fields": ["seen", "joined"]}),
     ]
     readonly_fields = [
         "kind",
+        "account",
         "may_sign_in",
         "full_name",
         "issuer",
@@ -197,11 +198,21 @@ class OperatorAdmin(OperationAdmin):
     def full_name(self, operator):
         return operator.get_full_name()
 
-    @display(description=_("may sign in"), ordering="is_active")
-    def may_sign_in(self, operator):
+    @display(description=_("account"), ordering="is_active")
+    def account(self, operator):
         if operator.is_active and operator.is_staff:
-            return label(_("yes"), "success")
-        return label(_("no"), "danger")
+            return label(_("active"), "success")
+        return label(_("deactivated"), "danger")
+
+    @display(description=_("may sign in"))
+    def may_sign_in(self, operator):
+        if not (operator.is_active and operator.is_staff):
+            return _("No, the account is deactivated.")
+        if not operator.issuer:
+            return _("Yes, with a password.")
+        if not admission.is_admitted(operator):
+            return _("No: they are no operator any more.")
+        return _("Yes, as long as the identity provider lets them.")
 
     @display(description=_("last sign-in"), ordering="last_login")
     def seen(self, operator):

@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 from ..errors import Rejected, Unavailable
 from ..http_calls import new_session, send, why
 from ..identity import addresses, identity
-from ..identity.template import CONSOLE_CALLBACK, CONSOLE_SIGN_IN
+from ..identity.template import ADMIN_ROLE, CONSOLE_CALLBACK, CONSOLE_SIGN_IN
 from .exceptions import SignInRefused
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,13 @@ class Provider:
     client_id: str
     client_secret: str = ""  # none for a public client
     role: str = ""  # what a user needs there; "" where our database knows
+
+    @property
+    def meant_for(self):
+        """Whom the button is for, in a sentence."""
+        if self.role:
+            return f"For accounts with the role {self.role}."
+        return f"For administrators ({ADMIN_ROLE}) of the organization."
 
     @property
     def issuer(self):

@@ -48,14 +48,15 @@ _CODE = re.compile(r"[\x21-\x7e]{1,2048}")
 @never_cache
 def sign_in(request):
     """Show the sign-in page; with the provider's button if there is a provider."""
-    provider_url = ""
-    if admission.find_provider() is not None:
+    provider, provider_url = admission.find_provider(), ""
+    if provider is not None:
         # On the public host, where the provider sends the browser back to: the
         # cookie that it needs then would not be there on another one.
         provider_url = settings.PUBLIC_BASE_URL + reverse("oidc_authentication_init")
         if path := local_path(request):
             provider_url += f"?{urlencode({'next': path})}"
-    return admin.site.login(request, extra_context={"provider_url": provider_url})
+    context = {"provider": provider, "provider_url": provider_url}
+    return admin.site.login(request, extra_context=context)
 
 
 @never_cache

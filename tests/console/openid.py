@@ -60,6 +60,7 @@ class OpenIDProvider:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.public_url = self.url
         threading.Thread(
             target=self.server.serve_forever, args=[0.02], daemon=True
         ).start()
@@ -76,7 +77,7 @@ class OpenIDProvider:
     def issue(self, realm):
         now = int(time.time())
         common = {
-            "iss": f"{self.url}/realms/{realm}",
+            "iss": f"{self.public_url}/realms/{realm}",
             "iat": now,
             "exp": now + 60,
             "azp": self.client,

@@ -108,7 +108,8 @@ def test_sign_in_page_has_a_button_once_there_is_an_organization(
     assert button(client) == ""
     make_organization()
     assert button(client) == "http://testserver/oidc/authenticate/"
-    assert "Sign in with your account" in client.get("/admin/login/").content.decode()
+    page = client.get("/admin/login/").content.decode()
+    assert "Sign in with your account" in page and "(org_admin)" in page
 
 
 def test_sign_in_page_has_no_button_with_local_realms(client, make_organization):
@@ -177,6 +178,18 @@ def test_begin_sends_the_verifier_and_redirect_address_with_the_code(
     assert form["code"] == "a-code" and form["client_id"] == CONSOLE_CLIENT
     assert form["redirect_uri"] == "http://testserver/oidc/callback/"
     assert 43 <= len(form["code_verifier"]) <= 128 and "client_secret" not in form
+
+
+def test_browsers_are_sent_to_the_public_address_and_calls_to_the_internal_one(
+    client, admin, provider, settings
+):
+    provider.public_url = "https://login.example.com"
+    settings.ISSUER_PATTERN = "https://login.example.com/realms/{orgId}"
+    asked = provider.begin(client)
+    assert asked["address"] == "https://login.example.com"
+    client.get(CALLBACK, {"state": asked["state"], "code": "a-code"})
+    assert is_signed_in(client) and len(provider.forms) == 1
+    assert client.post("/admin/logout/")["Location"].startswith(provider.public_url)
 
 
 def test_begin_while_the_provider_is_down_says_so(client, admin, provider):
@@ -584,6 +597,21 @@ def test_sign_in_of_who_may_no_more_is_refused(
     assert refusal(response, client)
 
 
+def test_page_of_an_operator_says_whether_they_may_still_sign_in(
+    console, admin, provider, make_user
+):
+    make_user(admin.organization, role="org_admin")
+    provider.sign_in(Client())
+    url = (
+        f"/admin/operators/operator/{Operator.objects.get(subject=admin.pk).pk}/change/"
+    )
+    assert "as long as the identity provider" in console.get(url).content.decode()
+    disable(admin, provider, None)
+    assert "no operator any more" in console.get(url).content.decode()
+    deactivate(admin, provider, None)
+    assert "No, the account is deactivated" in console.get(url).content.decode()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -646,6 +674,8 @@ def test_operator_with_the_role_signs_in_with_nothing_registered(
     asked = provider.begin(client)
     client.get(CALLBACK, {"state": asked["state"], "code": "a-code"})
     assert is_signed_in(client) and asked["client_id"] == "console-of-ours"
+    page = Client().get("/admin/login/").content.decode()
+    assert "the role FLOWX_OPERATOR" in page
     assert provider.forms[0]["client_secret"] == SECRET
     operator = Operator.objects.get()
     assert operator.issuer == f"{provider.url}/realms/Operators"
