@@ -214,6 +214,7 @@ def test_begin_while_nothing_is_registered_says_so(client, db, provider):
         "/%0d%0aX: y" + "y" * 1000,
         "http:///evil.example",
     ],
+    ids=lambda path: path[:24],
 )
 def test_next_is_a_page_of_ours_or_ignored(client, admin, provider, path):
     asked = provider.begin(client, f"/oidc/authenticate/?next={path}")
@@ -424,7 +425,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("code", VALUES)
+@pytest.mark.parametrize("code", VALUES, ids=lambda code: code[:12])
 def test_callback_with_garbage_is_never_our_fault(client, admin, provider, code):
     cache.clear()  # of the limits
     provider.answer = 400, {"error": "invalid_grant"}
@@ -632,6 +633,7 @@ def test_session_of_who_may_no_more_ends_with_the_next_request(
     change(admin, provider, settings)
     response = client.get("/admin/")
     assert response["Location"].startswith("/admin/login/")
+    assert response.wsgi_request.user.is_anonymous
 
 
 def test_session_is_asked_about_in_three_queries(
