@@ -586,16 +586,24 @@ def move_to_another_provider(admin, provider, settings):
     settings.ISSUER_PATTERN = "https://new.example/realms/{orgId}"
 
 
-@pytest.mark.parametrize("change", [disable, suspend, deactivate, demote])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (disable, "no active administrator"),
+        (demote, "no active administrator"),
+        (suspend, "Nobody can sign in"),
+        (deactivate, "was deactivated in this console"),
+    ],
+)
 def test_sign_in_of_who_may_no_more_is_refused(
-    client, admin, provider, settings, change, make_user
+    client, admin, provider, settings, change, sentence, make_user
 ):
     make_user(admin.organization, role="org_admin")  # not the last one
     change(admin, provider, settings)
     response = client.get("/oidc/authenticate/")
     if response["Location"].startswith(provider.url):
         response = provider.sign_in(client)
-    assert refusal(response, client)
+    assert sentence in refusal(response, client)
 
 
 def test_page_of_an_operator_says_whether_they_may_still_sign_in(
