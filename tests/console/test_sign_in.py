@@ -549,6 +549,15 @@ def test_sign_in_of_an_administrator_of_nothing_here_is_refused(
         assert "org_admin" in refusal(provider.sign_in(client), client)
 
 
+def test_sign_in_as_administrator_of_another_organization_is_refused(
+    client, admin, provider, make_user
+):
+    """Fails when a realm can vouch for people who are not its own."""
+    other = Organization.objects.create(code="other", name="Other", status="ACTIVE")
+    provider.person = person(make_user(other, role="org_admin"))
+    assert "org_admin" in refusal(provider.sign_in(client), client)
+
+
 def test_sign_in_after_a_refusal_asks_who_it_is(client, admin, provider, make_user):
     """Or the provider would send the same person back, over and over."""
     provider.person = person(make_user(admin.organization))
