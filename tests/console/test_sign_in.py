@@ -385,6 +385,16 @@ def test_state_that_is_ten_minutes_old_is_refused(client, admin, provider):
     assert state not in client.session["oidc_states"] and provider.forms == []
 
 
+@pytest.mark.parametrize("name", ["code", "state", "iss"])
+def test_answer_that_says_something_twice_is_refused(client, admin, provider, name):
+    state = provider.begin(client)["state"]
+    issuer = addresses.issuer(str(admin.organization_id))
+    answer = {"state": [state], "code": ["a-code"], "iss": [issuer]}
+    answer[name] *= 2
+    assert "Begin again" in refusal(client.get(CALLBACK, answer), client)
+    assert provider.forms == []
+
+
 def test_answer_of_another_issuer_is_refused(client, admin, provider):
     """Fails when one provider's code can be brought to another (RFC 9207)."""
     response = provider.sign_in(client, iss="https://evil.example")
