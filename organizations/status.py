@@ -14,6 +14,7 @@ from .exceptions import OrganizationNotFound
 from .models import Organization
 
 FRESH = 1.0  # seconds that an answer is reused
+RETRY_INTERVAL = 5.0  # seconds that an old one is, when no new one could be had
 
 MISSING_ORGANIZATION = "MISSING_ORGANIZATION"
 MISSING_LICENCE = "MISSING_LICENCE"
@@ -25,23 +26,26 @@ class Fresh:
 
     def __init__(self, clock=time.monotonic):
         self._clock = clock
-        self._answers = {}
+        self._answers = {}  # key: (answer, fresh until)
         self._lock = threading.Lock()
 
     def get(self, key):
         """Return the answer under ``key`` if it is still fresh, else None."""
-        at, answer = self._answers.get(key, (None, None))
-        return answer if at is not None and self._clock() - at < FRESH else None
+        answer, until = self._answers.get(key, (None, 0))
+        return answer if answer is not None and self._clock() < until else None
 
     def get_stale(self, key):
         """Return the answer under ``key``, however old, or None."""
-        return self._answers.get(key, (None, None))[1]
+        return self._answers.get(key, (None, 0))[0]
 
-    def put(self, key, answer):
+    def put(self, key, answer, *, seconds=FRESH):
         with self._lock:
             if len(self._answers) >= 10_000:
                 self._answers.clear()
-            self._answers[key] = (self._clock(), answer)
+            self._answers[key] = answer, self._clock() + seconds
+
+    def forget(self, key):
+        self._answers.pop(key, None)
 
     def clear(self):
         self._answers.clear()
@@ -55,7 +59,7 @@ def environment():
     Return the installation's type and status; with OK, where to sign in.
 
     Only OK is reused, so a set-up screen sees each step at once; the last OK is
-    also what is said while the database is down.
+    also what is said while the database is down, or somebody else is asking it.
 
     Shapes: {"installationType", "status", "organization"?: {"id", "code", "name",
     "issuer", "tokenEndpoint", "clientId", "redirectUri"}}.
@@ -63,15 +67,19 @@ def environment():
     answer = answers.get("environment")
     if answer is not None:
         return answer
+    stale = answers.get_stale("environment")
+    if stale is not None:  # one asks, and waits if need be; nobody else does
+        answers.put("environment", stale, seconds=RETRY_INTERVAL)
     try:
         answer = _environment()
     except DatabaseError:
-        stale = answers.get_stale("environment")
         if stale is None:
             raise
         return stale
     if answer["status"] == OK:
         answers.put("environment", answer)
+    else:
+        answers.forget("environment")
     return answer
 
 

@@ -14,13 +14,15 @@ class Breaker:
     Then one caller tries, while the others go on without an answer: a success lets
     everybody in again, a failure starts the next pause.
 
-    Units: ``pause`` and ``clock``: seconds.
+    Units: seconds for all times; ``patience``: after which a try that nobody
+    reported on counts as lost, ``pause`` where it is not given.
     """
 
-    def __init__(self, name, *, failures, pause, clock=time.monotonic):
+    def __init__(self, name, *, failures, pause, patience=None, clock=time.monotonic):
         self._name = name
         self._limit = failures
         self._pause = pause
+        self._patience = patience or pause
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
@@ -37,8 +39,7 @@ class Breaker:
                 return True
             if now < self._next_try_at:
                 return False
-            # Should nobody report back, the next one tries after another pause.
-            self._next_try_at = now + self._pause
+            self._next_try_at = now + self._patience
             return True
 
     def succeed(self):

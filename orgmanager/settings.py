@@ -380,6 +380,9 @@ _database_pool = {
     ),
 }
 _database_pool["min_size"] = min(_database_pool["min_size"], _database_pool["max_size"])
+# The pool doubles its pause between two tries until it gives up, after five minutes
+# by default: too long after an outage. Who wants a connection makes it begin anew.
+_database_pool["reconnect_timeout"] = _database_pool["timeout"]
 _database_timeouts = {
     "statement_timeout": env.duration(
         "DATABASE_STATEMENT_TIMEOUT", default="5s", help="Limit of one statement."
@@ -393,6 +396,8 @@ _database_timeouts = {
         help="Limit of doing nothing inside a transaction.",
     ),
 }
+# After which a server counts as gone that should have given up itself by then.
+DATABASE_ANSWER_TIMEOUT = _database_timeouts["statement_timeout"] + 1
 
 
 def _command_line(timeouts, schemas):
@@ -403,7 +408,7 @@ def _command_line(timeouts, schemas):
 
 
 _postgresql = {
-    "ENGINE": "django.db.backends.postgresql",
+    "ENGINE": "orgmanager.postgresql",
     "HOST": _database.host,
     "PORT": _database.port,
     "NAME": _database.name,

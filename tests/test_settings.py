@@ -263,7 +263,8 @@ def test_load_database_url_becomes_connection_options(load):
     assert database["CONN_MAX_AGE"] == 0
     options = database["OPTIONS"]
     assert options["sslmode"] == "require"
-    assert options["pool"] == {"min_size": 1, "max_size": 1, "timeout": 3}
+    pool = {"min_size": 1, "max_size": 1, "timeout": 3, "reconnect_timeout": 3}
+    assert options["pool"] == pool
     assert options["options"] == (
         "-c statement_timeout=1500 -c lock_timeout=2000 "
         "-c idle_in_transaction_session_timeout=10000 -c search_path=s"

@@ -28,7 +28,7 @@ PASSWORD = "Correct-Horse-7"
 ADMIN = {"email": "ada@acme.example", "firstName": "Ada", "lastName": "Acme"}
 TOKEN_LIFETIME = 3_600  # seconds; no outage here may outlive the token
 PATIENCE = 30  # seconds for what has to come in the end
-TIMEOUT = 30  # seconds of one request; far more than any may take
+TIMEOUT = 15  # seconds of one request; more than any may take
 THREADS = 8
 
 

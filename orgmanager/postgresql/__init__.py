@@ -1,0 +1,1 @@
+"""Django's backend for PostgreSQL, which waits for no server that says nothing."""
