@@ -1,9 +1,10 @@
 """
 The public keys of realms, kept in the process.
 
-A key set is fetched when it is old or lacks a key, by one thread per realm; nobody
-waits for it longer than a second, and nobody at all who holds a key that will do.
-While the identity provider is down the last good set goes on, for an hour.
+A key set is fetched when it is old or lacks a key, by one thread per realm; few
+callers wait a second for it, the others a moment, and nobody at all who holds a key
+that will do. While the identity provider is down the last good set goes on, for an
+hour.
 """
 
 import logging
@@ -13,6 +14,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import jwt
+from django.conf import settings
 from django.core.signals import setting_changed
 
 from .errors import Rejected, Unavailable
@@ -25,6 +27,8 @@ MAX_AGE = 300  # seconds: from here on a caller waits for a newer set
 MAX_AGE_ON_ERROR = 3_600  # seconds: from here on a set is of no use
 RETRY_INTERVAL = 5  # seconds between two fetches of one realm
 PATIENCE = 1.0  # seconds that a caller waits for a fetch
+BRIEF_PATIENCE = 0.1  # seconds, once MAX_WAITING do; what is well answers within it
+MAX_WAITING = max(1, settings.WEB_THREADS // 2)  # so that others find a thread free
 MAX_REALMS = 1_000
 MAX_KEYS = 32  # of one realm
 MAX_FETCHES = 8  # at a time, over all realms
@@ -49,6 +53,7 @@ class RealmKeys:
         self._clock = clock
         self._realms = OrderedDict()  # least recently used first
         self._lock = threading.Lock()  # guards _realms, never held while waiting
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
         # Starts no thread before the first fetch, which is after any fork.
         self._pool = ThreadPoolExecutor(MAX_FETCHES, thread_name_prefix="realm-keys")
 
@@ -63,23 +68,36 @@ class RealmKeys:
 
         Shapes: a jwt.PyJWK whose algorithm is one of ALGORITHMS.
         Raises: UnknownKey; Unavailable when no key of the realm is known at all and
-        the identity provider does not answer.
+        the identity provider does not answer, or when it has not answered yet.
         """
         known = self._known(realm)
         key = known.find(key_id, self._clock())
         if key is None or known.age(self._clock()) >= REFRESH_AGE:
             fetching = self._refresh(realm, known)
             if fetching and (key is None or known.age(self._clock()) >= MAX_AGE):
-                wait([fetching], timeout=known.patience(self._clock()))
+                self._wait(fetching, known.patience(self._clock()))
             key = known.find(key_id, self._clock())
         if key is not None:
             return key
         if known.usable(self._clock()) or known.is_refused:
+            if known.is_open():  # a no would be a guess: the key may be a new one
+                raise Unavailable(
+                    f"The identity provider is being asked for newer keys of realm "
+                    f"{realm}. Try again in a moment."
+                )
             raise UnknownKey
         raise Unavailable(
             f"The keys of realm {realm} could not be had from the identity provider, "
             "so no token of it can be checked. Try again in a moment."
         )
+
+    def _wait(self, fetching, patience):
+        has_place = self._places.acquire(blocking=False)
+        try:
+            wait([fetching], patience if has_place else min(patience, BRIEF_PATIENCE))
+        finally:
+            if has_place:
+                self._places.release()
 
     def _known(self, realm):
         with self._lock:
@@ -148,6 +166,11 @@ class _KnownKeys:
 
     def usable(self, now):
         return self.age(now) < MAX_AGE_ON_ERROR
+
+    def is_open(self):
+        """Say whether an answer is under way that may well come."""
+        fetching = self.fetching
+        return bool(fetching) and not fetching.done() and not self.is_failing
 
     def patience(self, now):
         """Return how long to wait: not at all for what has just failed to come."""

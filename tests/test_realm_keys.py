@@ -2,7 +2,7 @@
 
 import json
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import jwt
 import pytest
@@ -199,6 +199,30 @@ def test_find_known_key_does_not_wait_for_somebody_elses_fetch(
         assert not waiting.done()
         provider.hold.set()
         assert waiting.result() is False
+
+
+def test_find_beyond_some_callers_waits_only_briefly(
+    keys, provider, clock, monkeypatch
+):
+    """Fails when unknown keys can take every thread for as long as a fetch lasts."""
+    monkeypatch.setattr(module, "PATIENCE", 30)
+    monkeypatch.setattr(module, "BRIEF_PATIENCE", 0.01)
+    assert is_known(keys, "a")
+    clock.now += module.RETRY_INTERVAL
+    provider.hold = threading.Event()
+    callers = module.MAX_WAITING + 5
+    with ThreadPoolExecutor(callers) as pool:
+        asking = [pool.submit(is_known, keys, "x") for _ in range(callers)]
+        done, waiting = wait(asking, timeout=1)
+        assert len(waiting) == module.MAX_WAITING
+        for each in done:
+            with pytest.raises(Unavailable, match="being asked for newer keys"):
+                each.result()
+        assert is_known(keys, "a")
+        provider.answer = {"keys": [make_jwk("a"), make_jwk("x")]}
+        provider.hold.set()
+        assert all(each.result() for each in waiting)
+    assert len(provider.asked) == 2
 
 
 @pytest.mark.parametrize(
