@@ -186,8 +186,9 @@ COMPONENTS = {
     "cache": Component(
         check_cache,
         "redis",
-        "Check that Redis runs, SPRING_DATA_REDIS_HOST and _PASSWORD, and the network "
-        "policy. Answers are slower until then.",
+        "Check that Redis runs, SPRING_DATA_REDIS_HOST, _PASSWORD and _SSL_ENABLED, "
+        "REDIS_CA_FILE, and the network policy. Limits on failures are kept by each "
+        "process alone until then.",
     ),
     "identity": Component(
         check_identity,
@@ -199,9 +200,9 @@ COMPONENTS = {
     "authorization": Component(
         check_authorization,
         "spicedb",
-        "Check that SpiceDB runs, FLOWX_LIB_CASCLIENT_SPICEDB_HOST, _PORT and _TOKEN, "
-        "that the network policy lets gRPC through, and that a worker runs: it "
-        "applies the schema.",
+        "Check that SpiceDB runs, FLOWX_LIB_CASCLIENT_SPICEDB_HOST, _PORT, _TOKEN and "
+        "_TLS_ENABLED, SPICEDB_CA_FILE, that the network policy lets gRPC through, and "
+        "that a worker runs: it applies the schema.",
         setting="AUTHORIZATION",
     ),
     "licenceServer": Component(
@@ -313,7 +314,8 @@ def _why_not():
     except AttributeError:
         return ""  # another cache
     except RedisError as error:
-        return f" {type(error).__name__}: {error}"
+        location = settings.CACHES["default"]["LOCATION"]
+        return f" {location}: {type(error).__name__}: {error}"
     return ""
 
 

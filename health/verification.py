@@ -55,6 +55,19 @@ _DATABASE_ADVICE = (
         "Let pg_hba.conf on the server allow this user from here.",
     ),
     (
+        r"certificate verify failed|root certificate file",
+        "Let sslrootcert in SPRING_DATASOURCE_URL name a file with the certificate "
+        "of the authority that signed PostgreSQL's.",
+    ),
+    (
+        r"certificate for .* does not match host name",
+        "Use a host name in SPRING_DATASOURCE_URL that PostgreSQL's certificate names.",
+    ),
+    (
+        r"server does not support SSL",
+        "Switch SSL on in PostgreSQL (ssl = on, with a certificate and a key).",
+    ),
+    (
         r"could not translate host name|failed to resolve host",
         "Correct the host name in SPRING_DATASOURCE_URL.",
     ),

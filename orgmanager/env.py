@@ -6,6 +6,7 @@ is complete. What cannot be read is collected and reported in one go.
 """
 
 import re
+import ssl
 import uuid
 from pathlib import Path
 from typing import NamedTuple
@@ -279,6 +280,21 @@ def read_secret(path):
     if not text:
         raise ValueError(f"names {name} that is empty")
     return text
+
+
+def parse_certificates(path):
+    """
+    Return ``path``, at which there are certificates in PEM.
+
+    Raises: ValueError if there are none, for then no connection could be made.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError("holds no certificates in PEM") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from None
+    return path
 
 
 def without_credentials(text):

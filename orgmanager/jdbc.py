@@ -5,6 +5,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_CHECKING_MODES = ("require", "verify-ca", "verify-full")  # libpq: with sslrootcert
 _SERVER_TYPES = {
     "any": "any",
     "primary": "read-write",
@@ -34,7 +35,8 @@ def parse(text):
     Take ``jdbc:postgresql://host[:port][,host...]/database[?name=value&...]`` apart.
 
     Raises: ValueError that names the part which is wrong. A parameter that is
-    not known is wrong: to ignore ``sslmode=`` misspelt would switch TLS off.
+    not known is wrong: to ignore ``sslmode=`` misspelt would switch TLS off. So are
+    certificates to check against in a mode that checks nothing.
     Source: pgjdbc documentation, "Connecting to the Database".
     """
     match = re.fullmatch(r"jdbc:postgresql://([^/?#]+)/([^/?#]+)(?:\?([^#]*))?", text)
@@ -52,6 +54,11 @@ def parse(text):
         if keyword in options:
             raise ValueError(f"has the parameter {key!r} twice")
         options[keyword] = value
+    if "sslrootcert" in options and options.get("sslmode") not in _CHECKING_MODES:
+        raise ValueError(
+            "has sslrootcert without sslmode=verify-full, and so would speak plain "
+            "text with a server that has no TLS"
+        )
     return Address(",".join(hosts), ",".join(ports), unquote(name), schemas, options)
 
 

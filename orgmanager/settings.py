@@ -22,6 +22,7 @@ from . import jdbc
 from .env import (
     Environment,
     matching,
+    parse_certificates,
     parse_server,
     parse_url,
 )
@@ -194,6 +195,15 @@ EMBEDDED = DEVELOPMENT and not _set_addresses
 def _is_remote(address):
     """Say whether the role behind ``address`` is played by the real system."""
     return PRODUCTION or bool(env.source(address))
+
+
+def _refuse_plain_text(file, is_tls, switch):
+    """Report certificates for a connection without TLS: it was meant to have it."""
+    if env.source(file) and not is_tls:
+        env.problems.append(
+            f"{file} is set, and {switch} is not: nothing would be encrypted. Set "
+            f"{switch}=true, or unset {file}."
+        )
 
 
 if DEVELOPMENT:
@@ -477,9 +487,11 @@ _redis_is_tls = env.boolean(
 )
 _redis_ca_file = env.text(
     "REDIS_CA_FILE",
+    parse=parse_certificates,
     unit="path",
-    help="Certificates that Redis is checked against; the system's if not set.",
+    help="Certificates (PEM) that Redis is checked against; the system's if not set.",
 )
+_refuse_plain_text("REDIS_CA_FILE", _redis_is_tls, "SPRING_DATA_REDIS_SSL_ENABLED")
 _redis_ttl = env.milliseconds(
     "REDIS_TTL", "SPRING_REDIS_TTL", default=5_000_000, help="How long rows are cached."
 )
@@ -889,8 +901,16 @@ _spicedb_is_tls = env.boolean(
     "FLOWX_LIB_CASCLIENT_SPICEDB_TLS_ENABLED",
     "FLOWX_SPICEDB_TLS_ENABLED",
     default=False,
-    help="Speak TLS with SpiceDB. Certificates of your own: "
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH.",
+    help="Speak TLS with SpiceDB.",
+)
+_spicedb_ca_file = env.text(
+    "SPICEDB_CA_FILE",
+    parse=parse_certificates,
+    unit="path",
+    help="Certificates (PEM) that SpiceDB is checked against; the system's if not set.",
+)
+_refuse_plain_text(
+    "SPICEDB_CA_FILE", _spicedb_is_tls, "FLOWX_LIB_CASCLIENT_SPICEDB_TLS_ENABLED"
 )
 _spicedb_timeout = env.duration(
     "SPICEDB_TIMEOUT", default="250ms", help="Limit of one permission check."
@@ -905,6 +925,7 @@ _spicedb = {
     "port": _spicedb_port,
     "token": _spicedb_token,
     "tls": _spicedb_is_tls,
+    "ca_file": _spicedb_ca_file,
     "timeout": _spicedb_timeout,
     "write_timeout": _spicedb_write_timeout,
 }

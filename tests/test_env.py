@@ -223,6 +223,11 @@ def test_parse_jdbc_with_parameters_gives_libpq_its_words():
         ("jdbc:postgresql://db/orgs?currentSchema=a b;", "which is not a schema"),
         ("jdbc:postgresql://db/orgs?connectTimeout=5s", "which is not seconds"),
         ("jdbc:postgresql://db/orgs?targetServerType=best", "which is none of"),
+        ("jdbc:postgresql://db/orgs?sslrootcert=/ca.pem", "would speak plain text"),
+        (
+            "jdbc:postgresql://db/orgs?sslrootcert=/ca.pem&sslmode=prefer",
+            "would speak plain text",
+        ),
     ],
 )
 def test_parse_jdbc_bad_address_names_the_part(text, reason):

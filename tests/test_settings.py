@@ -8,6 +8,7 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import certifi
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
@@ -285,6 +286,29 @@ def test_load_redis_over_tls_keeps_the_password_out_of_the_address(load):
     assert cache["OPTIONS"]["PASSWORD"] == "p@ss/word"
     assert cache["TIMEOUT"] == 1.5
     assert settings.WEB_CONCURRENCY == 2
+
+
+CA_FILES = {
+    "REDIS_CA_FILE": "SPRING_DATA_REDIS_SSL_ENABLED",
+    "SPICEDB_CA_FILE": "FLOWX_LIB_CASCLIENT_SPICEDB_TLS_ENABLED",
+}
+
+
+@pytest.mark.parametrize("file, switch", CA_FILES.items())
+def test_load_certificates_without_tls_are_refused(load, refusal, file, switch):
+    """Fails when a forgotten switch sends in plain text what was meant for TLS."""
+    ca_file = certifi.where()
+    assert f"{file} is set, and {switch} is not" in refusal(**{file: ca_file})
+    load(**{file: ca_file, switch: "true"})
+
+
+@pytest.mark.parametrize("file", CA_FILES)
+def test_load_certificates_that_are_none_are_named(refusal, tmp_path, file):
+    there_is_none = refusal(**{file: str(tmp_path / "ca.pem")})
+    assert f"{file}='{tmp_path}/ca.pem' cannot be read (No such file" in there_is_none
+    (tmp_path / "ca.pem").write_text("-----BEGIN PUBLIC KEY-----")
+    message = refusal(**{file: str(tmp_path / "ca.pem")})
+    assert "holds no certificates in PEM" in message
 
 
 def test_load_kafka_auth_profile_signs_in_with_a_token(load, refusal):

@@ -87,6 +87,13 @@ class Web:
         body = self.call(f"/actuator/health/{name}").body
         return body["status"], body["details"]["reason"]
 
+    def is_serving(self):
+        assert self.process.poll() is None, self.log.read_text()[-2000:]
+        try:
+            return self.call("/actuator/health/liveness").status == 200
+        except requests.ConnectionError:
+            return False
+
     def stop(self):
         self.process.terminate()
         try:
@@ -167,9 +174,7 @@ class Installation:
 
     def start_web(self, **changes):
         """Start a web server with ``changes`` to the environment, and return it."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         log = self.var / f"web-{port}.log"
         command = [sys.executable, "-m", "gunicorn"]
         command += ["--config", "deploy/gunicorn.conf.py", "orgmanager.wsgi"]
@@ -183,7 +188,7 @@ class Installation:
             )
         web = Web(port, process, log)
         self._webs.append(web)
-        wait_for(lambda: _is_serving(web))
+        wait_for(web.is_serving)
         return web
 
     @contextmanager
@@ -277,6 +282,12 @@ class Installation:
             connection.execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def wait_for(happened, *, timeout=PATIENCE, pause=0.05):
     """Wait until ``happened`` says so; return after how many seconds it did."""
     started = time.monotonic()
@@ -308,11 +319,3 @@ def refused_well(answer):
         and int(answer.headers["Retry-After"]) > 0
         and answer.body["detail"].endswith(".")
     )
-
-
-def _is_serving(web):
-    assert web.process.poll() is None, web.log.read_text()[-2000:]
-    try:
-        return web.call("/actuator/health/liveness").status == 200
-    except requests.ConnectionError:
-        return False

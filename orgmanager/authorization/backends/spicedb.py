@@ -2,6 +2,7 @@
 
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 from authzed.api.v1 import (
@@ -68,19 +69,33 @@ class Authorization(BaseAuthorization):
     a definition: its nodes learn of a new schema one after the other.
     """
 
-    def __init__(self, *, host, port, token, tls=False, timeout=0.25, write_timeout=2):
+    def __init__(
+        self,
+        *,
+        host,
+        port,
+        token,
+        tls=False,
+        ca_file="",
+        timeout=0.25,
+        write_timeout=2,
+    ):
         """
         Open no connection yet; gRPC does with the first call.
 
+        ``ca_file``: certificates to check the server against; the system's if "".
+
         Units: ``timeout``: seconds per check and ping; ``write_timeout``:
         seconds per write and read.
+        Raises: OSError when ``ca_file`` cannot be read.
         """
         self._address = f"{host}:{port}"
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._timeout = timeout
         self._write_timeout = write_timeout
         if tls:
-            credentials = grpc.ssl_channel_credentials()
+            roots = Path(ca_file).read_bytes() if ca_file else None
+            credentials = grpc.ssl_channel_credentials(roots)
             channel = grpc.secure_channel(self._address, credentials, _CHANNEL)
         else:
             channel = grpc.insecure_channel(self._address, _CHANNEL)
@@ -189,7 +204,8 @@ class Authorization(BaseAuthorization):
             raise Unavailable(
                 f"SpiceDB at {self._address} did not answer while trying to {doing}: "
                 f"{code.name} {details}. Check the address, "
-                "FLOWX_LIB_CASCLIENT_SPICEDB_TLS_ENABLED and the network policy."
+                "FLOWX_LIB_CASCLIENT_SPICEDB_TLS_ENABLED, SPICEDB_CA_FILE and the "
+                "network policy."
             ) from error
 
 
