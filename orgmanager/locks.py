@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from .errors import Unavailable
+from .postgresql.connection import Connection
 
 _CLASS_ID = zlib.crc32(b"orgmanager") & 0x7FFFFFFF  # apart from other users' locks
 
@@ -154,4 +155,4 @@ def own_connection():
     for name in ("pool", "cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
     parameters |= {"keepalives": 1, "keepalives_idle": 5, "connect_timeout": 3}
-    return psycopg.connect(**parameters, autocommit=True)
+    return Connection.connect(**parameters, autocommit=True)

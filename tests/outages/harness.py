@@ -152,6 +152,7 @@ class Installation:
             "FLOWX_LIB_CASCLIENT_SPICEDB_TOKEN": os.environ["TEST_SPICEDB_TOKEN"],
             "LLM_ENCRYPTION_MASTER_KEY": "a passphrase of more than 32 characters",
             "MANAGEMENT_ENDPOINT_HEALTH_SHOWDETAILS": "always",
+            "DATABASE_POOL_TIMEOUT": "1s",  # three by default: a test waits for it
             "WEB_CONCURRENCY": "1",
             "WEB_THREADS": str(THREADS),
             "TRUSTED_PROXY_COUNT": "1",

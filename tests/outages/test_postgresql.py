@@ -3,13 +3,16 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
+
+from orgmanager.postgresql.connection import CHECK_TIMEOUT, Connection
 
 from .harness import THREADS, refused_well, report, wait_for
 
 pytestmark = pytest.mark.services
 
-LIMIT = 8.0  # seconds: a statement's and the pool's timeouts, and then some
+LIMIT = 4.0  # seconds: the pool's timeout, with a check of a connection on each side
 RECOVERY = 6.0  # seconds
 
 
@@ -54,3 +57,26 @@ def test_postgresql_away_is_503_in_time_and_the_rest_goes_on(
     assert {answer.status for answer in after} == {200}
     assert seconds < RECOVERY
     wait_for(lambda: web.call("/actuator/health/readiness").status == 200)
+
+
+@pytest.mark.parametrize("query, limit", [("SELECT 1", 0.5), ("", CHECK_TIMEOUT)])
+def test_connection_that_is_frozen_gives_up_and_closes(
+    installation, outages, settings, query, limit
+):
+    """Fails when a statement that was sent before the freeze is waited for in vain."""
+    settings.DATABASE_ANSWER_TIMEOUT = 0.5
+    database = installation.database
+    with Connection.connect(
+        host=database.hostname,
+        port=database.port,
+        user=database.username,
+        password=database.password,
+        dbname=installation.name,
+        autocommit=True,
+    ) as connection:
+        with outages.frozen("postgresql"):
+            started = time.monotonic()
+            with pytest.raises(psycopg.OperationalError, match="did not answer within"):
+                connection.execute(query)
+            assert limit <= time.monotonic() - started < limit + 1
+        assert connection.closed
