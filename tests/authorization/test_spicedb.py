@@ -1,5 +1,6 @@
 import os
 import socket
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -173,6 +174,44 @@ def test_each_code_says_whether_trying_again_may_help(
     with pytest.raises(kind, match="why"):
         make_engine(make_server(answer), timeout=5).check(*QUESTION)
     assert len(calls) == 1  # never tried again behind the caller's back
+
+
+def test_checks_without_an_answer_are_soon_not_sent_for_a_moment(
+    make_engine, make_server
+):
+    """Fails when each check waits for a SpiceDB that hangs."""
+    calls = []
+
+    def answer(context):
+        calls.append(1)
+        if len(calls) <= spicedb._FAILURES:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        return b""
+
+    engine = make_engine(make_server(answer), timeout=5)
+    for _ in range(20):
+        with pytest.raises(Unavailable, match="gone"):
+            engine.check(*QUESTION)
+    assert len(calls) == spicedb._FAILURES
+    time.sleep(spicedb._PAUSE)
+    for _ in range(20):
+        assert engine.check(*QUESTION) is False
+    assert len(calls) == spicedb._FAILURES + 20
+
+
+@pytest.mark.parametrize("code", ["PERMISSION_DENIED", "FAILED_PRECONDITION"])
+def test_checks_that_are_refused_are_all_sent(make_engine, make_server, code):
+    calls = []
+
+    def answer(context):
+        calls.append(1)
+        context.abort(grpc.StatusCode[code], "no")
+
+    engine = make_engine(make_server(answer), timeout=5)
+    for _ in range(20):
+        with pytest.raises(Unavailable, match="FLOWX|schema"):
+            engine.check(*QUESTION)
+    assert len(calls) == 20
 
 
 def test_long_refusal_is_cut(make_engine, make_server):

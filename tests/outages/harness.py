@@ -26,6 +26,8 @@ import requests
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "Correct-Horse-7"
 ADMIN = {"email": "ada@acme.example", "firstName": "Ada", "lastName": "Acme"}
+OPERATOR = "olga"  # has a local account for the console
+OPERATOR_PASSWORD = "correct horse battery"
 TOKEN_LIFETIME = 3_600  # seconds; no outage here may outlive the token
 PATIENCE = 30  # seconds for what has to come in the end
 TIMEOUT = 15  # seconds of one request; more than any may take
@@ -217,10 +219,13 @@ class Installation:
         answer = web.call("/org/api/org/single", method="POST", body=body)
         assert answer.status == 201, answer.body
         self.organization_id = answer.body["organization"]["id"]
-        self.manage(
-            "sync_licence",
-            *("--organization", "acme", "--plan", "Gold", "--valid-to", "2030-12-31"),
+        code = (
+            "from django.core.management import call_command\n"
+            "call_command('sync_licence', organization='acme', plan='Gold', "
+            "valid_to='2030-12-31')\n"
+            f"call_command('create_operator', {OPERATOR!r}, password_file='-')"
         )
+        self.manage("shell", "-c", code, input=OPERATOR_PASSWORD)
         self.administer(
             "PUT",
             f"/realms/{self.organization_id}",

@@ -22,8 +22,9 @@ from authzed.api.v1 import (
 )
 from authzed.api.v1 import Relationship as WireRelationship
 
+from ...breaker import Breaker
 from ...deadlines import seconds_left
-from ...errors import Rejected, Unavailable
+from ...errors import DomainError, Rejected, Unavailable
 from ..definitions import merge, own_definitions
 from ..schema import USER, render
 from .base import (
@@ -49,6 +50,10 @@ _NO_SCHEMA = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND}
 _BAD_TOKEN = {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED}
 
 _RETRY_PAUSE = 0.05  # seconds
+
+# While checks get no answer: a timeout each would soon have every thread.
+_FAILURES = 5  # in a row
+_PAUSE = 0.5  # seconds
 _SCHEMA_TIMEOUT = 10  # seconds; it compares with every stored relationship
 
 _CHANNEL = [
@@ -61,9 +66,15 @@ _CHANNEL = [
 ]
 
 
+class NoAnswer(Unavailable):
+    """Nothing came back; not even that our token or the schema is wrong."""
+
+
 class Authorization(BaseAuthorization):
     """
     Checks and writes over gRPC, each with a deadline, each sent once.
+
+    After some checks without an answer the next ones are not sent, for a moment.
 
     ``write`` alone is repeated, within its deadline, where SpiceDB does not know
     a definition: its nodes learn of a new schema one after the other.
@@ -93,6 +104,7 @@ class Authorization(BaseAuthorization):
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._timeout = timeout
         self._write_timeout = write_timeout
+        self._breaker = Breaker("SpiceDB", failures=_FAILURES, pause=_PAUSE)
         if tls:
             roots = Path(ca_file).read_bytes() if ca_file else None
             credentials = grpc.ssl_channel_credentials(roots)
@@ -125,10 +137,20 @@ class Authorization(BaseAuthorization):
             permission=permission,
             subject=SubjectReference(object=_object(USER, subject_id)),
         )
-        with self._translated("check a permission"):
-            response = self._call(
-                self._permissions.CheckPermission, request, self._timeout
-            )
+        if not self._breaker.may_ask():
+            raise Unavailable(self._breaker.refusal())
+        try:
+            with self._translated("check a permission"):
+                response = self._call(
+                    self._permissions.CheckPermission, request, self._timeout
+                )
+        except NoAnswer as error:
+            self._breaker.fail(error)
+            raise
+        except DomainError:  # a refusal is an answer
+            self._breaker.succeed()
+            raise
+        self._breaker.succeed()
         granted = CheckPermissionResponse.PERMISSIONSHIP_HAS_PERMISSION
         return response.permissionship == granted
 
@@ -201,7 +223,7 @@ class Authorization(BaseAuthorization):
                 ) from error
             if code in _REFUSALS:
                 raise Rejected(f"SpiceDB refused to {doing}: {details}.") from error
-            raise Unavailable(
+            raise NoAnswer(
                 f"SpiceDB at {self._address} did not answer while trying to {doing}: "
                 f"{code.name} {details}. Check the address, "
                 "FLOWX_LIB_CASCLIENT_SPICEDB_TLS_ENABLED, SPICEDB_CA_FILE and the "
