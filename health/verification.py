@@ -311,7 +311,8 @@ _AUTHORIZATION = [
         "authorization.token",
         "The SpiceDB connection is established",
         _authorization_token,
-        "Set FLOWX_LIB_CASCLIENT_SPICEDB_TOKEN to SpiceDB's preshared key.",
+        "Set FLOWX_LIB_CASCLIENT_SPICEDB_TOKEN to SpiceDB's preshared key. Where the "
+        "reason speaks of SSL: _TLS_ENABLED as SpiceDB has it, and SPICEDB_CA_FILE.",
         needs=("authorization.network",),
     ),
     Check(

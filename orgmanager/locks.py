@@ -154,5 +154,4 @@ def own_connection():
     parameters = connection.get_connection_params()
     for name in ("pool", "cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
-    parameters |= {"keepalives": 1, "keepalives_idle": 5, "connect_timeout": 3}
     return Connection.connect(**parameters, autocommit=True)

@@ -429,6 +429,12 @@ _postgresql = {
     "OPTIONS": {
         "application_name": "organization-manager",
         "connect_timeout": 3,
+        # A network that drops packets ends a connection within seconds, not after a
+        # quarter of an hour: whoever waits for an answer would wait as long.
+        "tcp_user_timeout": round(DATABASE_ANSWER_TIMEOUT * 1000),  # milliseconds
+        "keepalives_idle": 5,  # seconds
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
         **_database.options,
         "pool": _database_pool,
         "options": _command_line(_database_timeouts, _database.schemas),

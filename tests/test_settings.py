@@ -264,6 +264,9 @@ def test_load_database_url_becomes_connection_options(load):
     assert database["CONN_MAX_AGE"] == 0
     options = database["OPTIONS"]
     assert options["sslmode"] == "require"
+    # Later than the server's own limit, which says nothing when nobody is there.
+    assert settings.DATABASE_ANSWER_TIMEOUT == 2.5
+    assert options["tcp_user_timeout"] == 2500 and options["keepalives_idle"] == 5
     pool = {"min_size": 1, "max_size": 1, "timeout": 3, "reconnect_timeout": 3}
     assert options["pool"] == pool
     assert options["options"] == (
