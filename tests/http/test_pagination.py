@@ -129,7 +129,8 @@ def test_a_cursor_of_another_order_is_refused(make_operators, list_page):
     with pytest.raises(BadPage):
         list_page(NewestOperators, cursor=cursor)
     with pytest.raises(BadPage):
-        list_page(sort="username", cursor=cursor[:-1] + "A")
+        other = "B" if cursor.endswith("A") else "A"
+        list_page(sort="username", cursor=cursor[:-1] + other)
 
 
 @pytest.mark.parametrize("sort", ["password", "date_joined", "--joined", "", "pk"])
