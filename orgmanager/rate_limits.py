@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.core.cache import cache
+from django.shortcuts import render
 
-from .problems import problem_response
+from .problems import is_api, problem_response
 
 MAX_COUNTERS = 10_000  # in a process
 
@@ -53,6 +54,7 @@ class Limit(NamedTuple):
 _API = re.compile(r"/(?:org/)?api/|/realms/")
 _REGISTRATION = re.compile(r"/(?:org/)?api/org/single/?\Z")
 _SIGN_IN = re.compile(r"/oidc/")
+_PASSWORD = re.compile(r"/admin/login/?\Z")
 _PUBLIC = re.compile(r"/(?:org/)?api/(?:env|org/single|schema|docs)\b")
 
 LIMITS = (
@@ -61,6 +63,8 @@ LIMITS = (
         "registration-all", "POST", _REGISTRATION, frozenset({400}), 20, is_shared=True
     ),
     Limit("authentication", "*", _API, frozenset({401}), 60, blocks=False),
+    # A wrong password shows the form again; a right one leads on.
+    Limit("password", "POST", _PASSWORD, frozenset({200}), 10),
     # Each costs a row and a call to the identity provider, whoever asks.
     Limit("sign-in", "*", _SIGN_IN, None, 120),
     # For clients that run wild: all of an ingress may look like one address.
@@ -175,13 +179,13 @@ def _key(limit, request, now):
 
 def _refuse(request, limit, now):
     seconds = _seconds_left(limit, now)
-    response = problem_response(
-        request,
-        429,
-        "too_many_requests",
-        f"Too many tries. Wait {seconds} seconds, and check what you send.",
-        {"Retry-After": str(seconds)},
-    )
+    detail = f"Too many tries. Wait {seconds} seconds, and check what you send."
+    if is_api(request.path):
+        response = problem_response(request, 429, "too_many_requests", detail)
+    else:
+        page = {"detail": detail, "path": request.path}
+        response = render(request, "too_many.html", page, status=429)
+    response["Retry-After"] = str(seconds)
     _show(response, limit, 0, now)
     return response
 

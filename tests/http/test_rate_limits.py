@@ -189,3 +189,27 @@ def test_the_address_is_the_one_that_our_outermost_proxy_wrote(
 )
 def test_callers_are_told_apart_by_what_they_cannot_change(address, expected):
     assert network(address) == expected
+
+
+@pytest.mark.django_db
+def test_the_eleventh_wrong_password_of_a_minute_is_not_tried(
+    client, django_user_model
+):
+    django_user_model.objects.create_superuser("olga", password="Correct-Horse-7")
+    page = "/admin/login/?next=/admin/"
+    wrong = {"username": "olga", "password": "Wrong-Horse-7"}
+    assert {client.post(page, wrong).status_code for _ in range(10)} == {200}
+    right = {"username": "olga", "password": "Correct-Horse-7"}
+    answer = client.post(page, right)
+    assert answer.status_code == 429 and int(answer["Retry-After"]) > 0
+    assert "Too many tries" in answer.text
+    elsewhere = client.post(page, right, REMOTE_ADDR="198.51.100.7")
+    assert elsewhere.status_code == 302
+
+
+@pytest.mark.django_db
+def test_a_right_password_is_never_counted(client, django_user_model):
+    django_user_model.objects.create_superuser("olga", password="Correct-Horse-7")
+    right = {"username": "olga", "password": "Correct-Horse-7"}
+    statuses = {client.post("/admin/login/", right).status_code for _ in range(15)}
+    assert statuses == {302}
