@@ -29,7 +29,6 @@ def multiply(events, times):
     """Make ``times`` events of each of ``events``, the first of their streams."""
     first = [event.pk for event in events]
     with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = 0")
         cursor.execute(COPY_EVENTS, [times, first])
         cursor.execute("UPDATE outbox_stream SET last_sequence = %s", [times])
         cursor.execute(OWE_COPIES, [first])

@@ -40,7 +40,11 @@ class BenchRun(ServicesRun):
         file = Path(os.environ.get("ORGMANAGER_VAR_DIR", ROOT / "var")) / "services.env"
         lines = [line for line in file.read_text().splitlines() if "=" in line]
         services = dict(line.split("=", 1) for line in lines)
-        return services | super().environment() | {"PORT": str(PORT)}
+        own = {
+            "PORT": str(PORT),
+            "DATABASE_STATEMENT_TIMEOUT": "300s",
+        }  # for backlog.py
+        return services | super().environment() | own
 
     def owes(self):
         return self.query("SELECT EXISTS (SELECT 1 FROM outbox_delivery)")[0][0]
