@@ -24,7 +24,9 @@ import requests
 from confluent_kafka import Consumer
 
 from deploy.services import pins
+from tests import real_services
 from tests.kill.fire import ServicesRun
+from tests.stack.installation import Administrator
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results.json"
@@ -34,17 +36,19 @@ LOAD = ["wrk", "-t1", "-c16", "-d10s", "--latency"]
 
 
 class BenchRun(ServicesRun):
-    """A database and topics of its own, on all five services."""
+    """A database, topics and realms of its own, on all five services."""
+
+    service_accounts = str(uuid.uuid4())
 
     def environment(self):
-        file = Path(os.environ.get("ORGMANAGER_VAR_DIR", ROOT / "var")) / "services.env"
-        lines = [line for line in file.read_text().splitlines() if "=" in line]
-        services = dict(line.split("=", 1) for line in lines)
-        own = {
+        return {
+            **super().environment(),
+            **real_services.environment(
+                self.name, self.var, service_accounts=self.service_accounts
+            ),
             "PORT": str(PORT),
-            "DATABASE_STATEMENT_TIMEOUT": "300s",
-        }  # for backlog.py
-        return services | super().environment() | own
+            "DATABASE_STATEMENT_TIMEOUT": "300s",  # two make the whole backlog
+        }
 
     def owes(self):
         return self.query("SELECT EXISTS (SELECT 1 FROM outbox_delivery)")[0][0]
@@ -55,10 +59,11 @@ class BenchRun(ServicesRun):
             [sys.executable, "-c", SETUP + code],
             cwd=ROOT,
             env=self.environment(),
-            check=True,
             capture_output=True,
             text=True,
         )
+        if out.returncode:
+            raise SystemExit(out.stderr)
         return json.loads(out.stdout.splitlines()[-1])
 
 
@@ -271,17 +276,6 @@ print(json.dumps({"id": realm, "token": answer.json()["access_token"]}))
 def _keycloak_organization():
     """Make an organization in Keycloak; return its address and a local token."""
     realm, secret = f"bench-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
-    token = requests.post(
-        f"{KEYCLOAK}/realms/master/protocol/openid-connect/token",
-        data={
-            "grant_type": "password",
-            "client_id": "admin-cli",
-            "username": "admin",
-            "password": os.environ["TEST_KEYCLOAK_ADMIN_PASSWORD"],
-        },
-        timeout=10,
-    ).json()["access_token"]
-    headers = {"Authorization": f"Bearer {token}"}
     representation = {
         "realm": realm,
         "enabled": True,
@@ -304,10 +298,7 @@ def _keycloak_organization():
             }
         ],
     }
-    made = requests.post(
-        f"{KEYCLOAK}/admin/realms", json=representation, headers=headers, timeout=30
-    )
-    made.raise_for_status()
+    Administrator().call("POST", "/realms", representation)
     local = requests.post(
         f"{KEYCLOAK}/realms/{realm}/protocol/openid-connect/token",
         data={
@@ -366,6 +357,7 @@ def main():
         }
         | {"Kafka": pins.KAFKA, "Keycloak": pins.KEYCLOAK, "SpiceDB": pins.SPICEDB},
     }
+    realms = Administrator().names()
     with tempfile.TemporaryDirectory() as var:
         run = BenchRun(var, seed=1)
         try:
@@ -381,6 +373,9 @@ def main():
                 say(f"{measure.__name__}: {results[measure.__name__]}")
         finally:
             run.stop()
+            keycloak = Administrator()  # whose first token may have expired
+            for realm in keycloak.names() - realms:
+                keycloak.call("DELETE", f"/realms/{realm}")
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 
