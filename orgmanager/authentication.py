@@ -1,6 +1,7 @@
 """Who is calling: bearer tokens of known realms, verified without asking anybody."""
 
 import base64
+import hashlib
 import json
 import logging
 import re
@@ -28,6 +29,7 @@ MAX_LIFETIME = 86_400  # seconds between iat and exp
 LEEWAY = 30  # seconds that clocks may differ
 LOOKUP_TTL = {True: 30, False: 1}  # seconds an answer about an organization is kept
 MAX_LOOKUPS = 10_000
+MAX_SEEN = 2_000  # tokens that need not be verified again
 
 SERVICE_ROLE = "SA_FLOWX"
 OPERATOR_ROLE = "FLOWX_OPERATOR"
@@ -133,8 +135,11 @@ def read_principal(token):
     header, unverified = _parse(token)
     realm = _trusted_realm(unverified)
     key = _key_for(realm, header)
-    claims = _verify(token, key, realm)
-    _check_shape(header, claims)
+    claims = _seen.find(token, key)
+    if claims is None:
+        claims = _verify(token, key, realm)
+        _check_shape(header, claims)
+        _seen.add(token, key, claims)
     outcome = _check_audience(claims)
     principal = _principal(realm, claims)
     OUTCOMES.labels(outcome).inc()
@@ -318,6 +323,45 @@ def realm_roles(claims):
     if not isinstance(roles, list):
         return frozenset()
     return frozenset(role for role in roles if isinstance(role, str))
+
+
+class SeenTokens:
+    """
+    Remember what tokens said that were verified, so that each is verified once.
+
+    Good until the token ends, and only with the very key that verified it: a realm's
+    keys are new objects whenever they are fetched. Tokens are kept as digests.
+
+    Units: ``clock`` is time.time, which tokens are dated in.
+    """
+
+    def __init__(self, clock=time.time):
+        self._clock = clock
+        self._found = OrderedDict()  # digest: (key, claims)
+        self._lock = threading.Lock()
+
+    @sensitive_variables()
+    def find(self, token, key):
+        """Return the claims of ``token`` if ``key`` verified it; None if not."""
+        digest = hashlib.sha256(token.encode()).digest()
+        with self._lock:
+            known, claims = self._found.get(digest, (None, None))
+        if known is not key or self._clock() >= claims["exp"] + LEEWAY:
+            return None
+        return claims
+
+    @sensitive_variables()
+    def add(self, token, key, claims):
+        """Remember that ``key`` verified ``token``, and what it says."""
+        digest = hashlib.sha256(token.encode()).digest()
+        with self._lock:
+            self._found[digest] = key, claims
+            self._found.move_to_end(digest)
+            while len(self._found) > MAX_SEEN:
+                self._found.popitem(last=False)
+
+
+_seen = SeenTokens()
 
 
 class KnownOrganizations:

@@ -25,9 +25,14 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
 from orgmanager import authentication
-from orgmanager.authentication import BearerAuthentication, KnownOrganizations
+from orgmanager.authentication import (
+    BearerAuthentication,
+    KnownOrganizations,
+    SeenTokens,
+)
 from orgmanager.identity import addresses, template
 from orgmanager.identity.backends import local
+from orgmanager.realm_keys import realm_keys
 
 BASE = "https://identity.example/auth"
 SUBJECT = "5b0d7a3c-8f11-4f0c-9d0e-3c1f5a7e2b64"
@@ -782,3 +787,53 @@ def test_known_organizations_are_bounded(monkeypatch):
     for _ in range(50):
         assert not known.has(str(uuid.uuid4()))
     assert len(known._answers) == 10
+
+
+def test_a_token_is_verified_again_when_its_realm_has_another_key(realms):
+    token = make_token(realms)
+    assert [call(token).status_code for _ in range(2)] == [200, 200]
+    own, other = realms.keys[realms.acme][0], realms.keys[realms.other][0]
+    replace_key(realms, other)  # as when somebody takes a stolen key away
+    assert call(token).status_code == 401
+    replace_key(realms, own)
+    assert call(token).status_code == 200
+
+
+def replace_key(realms, key):
+    with sqlite3.connect(realms.path) as database:
+        update = "UPDATE realm SET private_key = ? WHERE name = ?"
+        database.execute(update, [private_pem(key), realms.acme])
+    realm_keys.clear()  # as they are fetched anew every few minutes
+
+
+def private_pem(key):
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def test_what_a_token_said_is_remembered_until_it_ends_and_for_its_key_alone():
+    now = [1_000.0]
+    seen = SeenTokens(clock=lambda: now[0])
+    key, claims = object(), {"exp": 1_300}
+    seen.add("token", key, claims)
+    assert seen.find("token", key) is claims
+    assert seen.find("token", object()) is None
+    assert seen.find("token2", key) is None
+    now[0] = 1_300 + authentication.LEEWAY - 0.1
+    assert seen.find("token", key) is claims
+    now[0] += 0.1
+    assert seen.find("token", key) is None
+
+
+def test_remembered_tokens_take_bounded_memory_and_stand_nowhere_in_it(monkeypatch):
+    monkeypatch.setattr(authentication, "MAX_SEEN", 3)
+    seen = SeenTokens(clock=lambda: 0)
+    key = object()
+    for n in range(5):
+        seen.add(f"canary-{n}", key, {"exp": 1})
+    found = [seen.find(f"canary-{n}", key) is not None for n in range(5)]
+    assert found == [False, False, True, True, True]
+    assert "canary" not in repr(vars(seen))
