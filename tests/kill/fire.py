@@ -4,12 +4,12 @@ import json
 import os
 import time
 import uuid
-from urllib.parse import urlsplit
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
 
 from deploy.services.control import Control
+from tests import real_services
+from tests.real_services import postgresql, read_topic
 
 from .harness import Run
 
@@ -22,25 +22,15 @@ class ServicesRun(Run):
 
     def __init__(self, var, *, seed, worker_command=None):
         self.name = f"fire-{uuid.uuid4().hex[:8]}"
-        self.url = urlsplit(os.environ["TEST_POSTGRESQL_URL"])
         self.bootstrap = os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"]
         self.topic = f"ai.flowx.{self.name}.organization.events.v1"
-        with self._connect(self.url.path[1:]) as connection:
+        with postgresql() as connection:
             connection.execute(f'CREATE DATABASE "{self.name}"')
         super().__init__(var, seed=seed, worker_command=worker_command)
 
     def environment(self):
-        return super().environment() | {
-            "SPRING_PROFILES_ACTIVE": "development",
-            "SPRING_DATASOURCE_URL": (
-                f"jdbc:postgresql://{self.url.hostname}:{self.url.port}/{self.name}"
-            ),
-            "SPRING_DATASOURCE_USERNAME": self.url.username,
-            "SPRING_DATASOURCE_PASSWORD": self.url.password,
-            "SPRING_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
-            "KAFKA_TOPIC_NAMING_ENVIRONMENT": self.name,
-            "KAFKA_CONSUMER_GROUP": self.name,
-        }
+        own = real_services.database_and_broker(self.name, self.var)
+        return super().environment() | own
 
     def committed(self):
         rows = self.query(
@@ -59,47 +49,20 @@ class ServicesRun(Run):
 
     def published(self):
         """Read the topic from its beginning to its end, as any consumer would."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": f"{self.name}-{uuid.uuid4().hex}",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-            }
-        )
-        partitions = consumer.list_topics(self.topic, timeout=20).topics[self.topic]
-        left = set(partitions.partitions)
-        consumer.assign([TopicPartition(self.topic, each, 0) for each in left])
-        events, deadline = [], time.monotonic() + 60
-        while left and time.monotonic() < deadline:
-            message = consumer.poll(1)
-            if message is None:
-                continue
-            if message.error():
-                left.discard(message.partition())
-                continue
-            event = json.loads(message.value())
-            events.append(
-                (
-                    event["id"],
-                    event["organizationid"],
-                    int(event["epoch"]),
-                    int(event["sequence"]),
-                )
-            )
-        consumer.close()
-        assert not left, "the topic could not be read to its end"
-        return events
+        events = [json.loads(each.value()) for each in read_topic(self.topic)]
+        return [
+            (e["id"], e["organizationid"], int(e["epoch"]), int(e["sequence"]))
+            for e in events
+        ]
 
     def stop(self):
         super().stop()
-        with self._connect(self.url.path[1:]) as connection:
+        with postgresql() as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
 
     def connect(self):
         """Return a connection to the run's database."""
-        return self._connect(self.name)
+        return postgresql(self.name)
 
     def query(self, statement):
         """Return the rows of ``statement``, however often the database dies."""
@@ -112,17 +75,6 @@ class ServicesRun(Run):
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.3)
-
-    def _connect(self, database):
-        return psycopg.connect(
-            host=self.url.hostname,
-            port=self.url.port,
-            user=self.url.username,
-            password=self.url.password,
-            dbname=database,
-            autocommit=True,
-            connect_timeout=3,
-        )
 
 
 def burn(

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import psycopg
 import requests
+
+from tests import real_services
+from tests.real_services import postgresql
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "Correct-Horse-7"
@@ -116,43 +118,15 @@ class Installation:
         self.keycloak = os.environ["TEST_KEYCLOAK_URL"]
         self.organization_id = None
         self._webs = []
-        with self.connect(self.database.path[1:]) as connection:
+        with postgresql() as connection:
             connection.execute(f'CREATE DATABASE "{self.name}"')
         self.manage("migrate", "--verbosity", "0")
 
     def environment(self, **changes):
-        redis = urlsplit(os.environ["TEST_REDIS_URL"])
-        spicedb_host, spicedb_port = os.environ["TEST_SPICEDB_ADDRESS"].split(":")
-        database = f"{self.database.hostname}:{self.database.port}/{self.name}"
         return {
-            **{name: os.environ[name] for name in ("PATH", "HOME")},
-            "ORGMANAGER_VAR_DIR": str(self.var),
-            "SPRING_PROFILES_ACTIVE": "development",
-            "SPRING_DATASOURCE_URL": f"jdbc:postgresql://{database}",
-            "SPRING_DATASOURCE_USERNAME": self.database.username,
-            "SPRING_DATASOURCE_PASSWORD": self.database.password,
-            "SPRING_DATA_REDIS_HOST": redis.hostname,
-            "SPRING_DATA_REDIS_PORT": str(redis.port),
-            "SPRING_DATA_REDIS_PASSWORD": redis.password,
-            "SPRING_DATA_REDIS_DATABASE": redis.path[1:],
-            "SPRING_KAFKA_BOOTSTRAP_SERVERS": os.environ[
-                "TEST_KAFKA_BOOTSTRAP_SERVERS"
-            ],
-            "KAFKA_TOPIC_NAMING_ENVIRONMENT": self.name,
-            "KAFKA_CONSUMER_GROUP_ID": self.name,
-            "SECURITY_OAUTH2_BASE_SERVER_URL": self.keycloak,
-            "SECURITY_OAUTH2_SAREALM": self.service_realm,
-            "SECURITY_OAUTH2_SERVICE_ACCOUNT_ADMIN_CLIENT_SECRET": "x" * 32,
-            "SECURITY_OAUTH2_PROVISIONING_CLIENT_ID": os.environ[
-                "TEST_KEYCLOAK_CLIENT_ID"
-            ],
-            "SECURITY_OAUTH2_PROVISIONING_CLIENT_SECRET": os.environ[
-                "TEST_KEYCLOAK_CLIENT_SECRET"
-            ],
-            "FLOWX_LIB_CASCLIENT_SPICEDB_HOST": spicedb_host,
-            "FLOWX_LIB_CASCLIENT_SPICEDB_PORT": spicedb_port,
-            "FLOWX_LIB_CASCLIENT_SPICEDB_TOKEN": os.environ["TEST_SPICEDB_TOKEN"],
-            "LLM_ENCRYPTION_MASTER_KEY": "a passphrase of more than 32 characters",
+            **real_services.environment(
+                self.name, self.var, service_accounts=self.service_realm
+            ),
             "MANAGEMENT_ENDPOINT_HEALTH_SHOWDETAILS": "always",
             "DATABASE_POOL_TIMEOUT": "1s",  # three by default: a test waits for it
             "WEB_CONCURRENCY": "1",
@@ -267,24 +241,16 @@ class Installation:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def connect(self, database=None):
-        """Return a connection of the test's own to PostgreSQL."""
-        return psycopg.connect(
-            host=self.database.hostname,
-            port=self.database.port,
-            user=self.database.username,
-            password=self.database.password,
-            dbname=database or self.name,
-            autocommit=True,
-            connect_timeout=3,
-        )
+    def connect(self):
+        """Return a connection of the test's own to its database."""
+        return postgresql(self.name)
 
     def stop(self):
         for web in self._webs:
             web.stop()
         for realm in filter(None, (self.organization_id, self.service_realm)):
             self.administer("DELETE", f"/realms/{realm}")
-        with self.connect(self.database.path[1:]) as connection:
+        with postgresql() as connection:
             connection.execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
 
 

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-from .installation import Installation, postgresql
+from tests.real_services import postgresql
+
+from .installation import Installation
 
 
 def skip_without_services():

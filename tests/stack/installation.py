@@ -21,7 +21,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
-import psycopg
 import redis
 import requests
 from authzed.api.v1 import (
@@ -36,11 +35,12 @@ from authzed.api.v1 import (
     SubjectReference,
     WriteSchemaRequest,
 )
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from deploy.services import programs
 from orgmanager.licence_server.backends.local import LicenceServer
+from tests import real_services
+from tests.real_services import postgresql, read_topic
 
 ROOT = Path(__file__).resolve().parents[2]
 REDIS_NUMBER = 5  # of the database that no other test uses
@@ -49,20 +49,6 @@ EMAIL = "ada@acme.example"
 CALL_TIMEOUT = 30  # seconds of a call of ours to another system
 
 Message = namedtuple("Message", "key value headers")
-
-
-def postgresql(database=None):
-    """Return a connection to ``database``, or to the one all tests share."""
-    url = urlsplit(os.environ["TEST_POSTGRESQL_URL"])
-    return psycopg.connect(
-        host=url.hostname,
-        port=url.port,
-        user=url.username,
-        password=url.password,
-        dbname=database or url.path[1:],
-        autocommit=True,
-        connect_timeout=3,
-    )
 
 
 class Installation:
@@ -91,48 +77,17 @@ class Installation:
         self.redis.flushdb()
 
     def environment(self):
-        url = urlsplit(os.environ["TEST_POSTGRESQL_URL"])
-        cache = urlsplit(os.environ["TEST_REDIS_URL"])
-        spicedb = urlsplit(f"//{os.environ['TEST_SPICEDB_ADDRESS']}")
         return {
-            **{name: os.environ[name] for name in ("PATH", "HOME")},
+            **real_services.environment(
+                self.name,
+                self.var,
+                service_accounts=self.service_accounts,
+                redis_number=REDIS_NUMBER,
+            ),
             "PYTHONPATH": str(ROOT),
             "PORT": str(self.port),
             "WEB_CONCURRENCY": str(self.web_processes),
-            "ORGMANAGER_VAR_DIR": str(self.var),
-            "SPRING_PROFILES_ACTIVE": "development",
-            "SPRING_DATASOURCE_URL": (
-                f"jdbc:postgresql://{url.hostname}:{url.port}/{self.name}"
-            ),
-            "SPRING_DATASOURCE_USERNAME": url.username,
-            "SPRING_DATASOURCE_PASSWORD": url.password,
-            "SPRING_DATA_REDIS_HOST": cache.hostname,
-            "SPRING_DATA_REDIS_PORT": str(cache.port),
-            "SPRING_DATA_REDIS_PASSWORD": cache.password,
-            "SPRING_DATA_REDIS_DATABASE": str(REDIS_NUMBER),
-            "SPRING_KAFKA_BOOTSTRAP_SERVERS": os.environ[
-                "TEST_KAFKA_BOOTSTRAP_SERVERS"
-            ],
-            "KAFKA_TOPIC_NAMING_ENVIRONMENT": self.name,
-            "KAFKA_CONSUMER_GROUP_ID": self.name,
             "KAFKA_TOPIC_PARTITIONS": "2",
-            "SECURITY_OAUTH2_BASE_SERVER_URL": os.environ["TEST_KEYCLOAK_URL"],
-            "SECURITY_OAUTH2_SAREALM": self.service_accounts,
-            "SECURITY_OAUTH2_SERVICE_ACCOUNT_ADMIN_CLIENT_SECRET": (
-                f"secret-of-{self.name}"
-            ),
-            "SECURITY_OAUTH2_PROVISIONING_CLIENT_ID": os.environ[
-                "TEST_KEYCLOAK_CLIENT_ID"
-            ],
-            "SECURITY_OAUTH2_PROVISIONING_CLIENT_SECRET": os.environ[
-                "TEST_KEYCLOAK_CLIENT_SECRET"
-            ],
-            "FLOWX_LIB_CASCLIENT_SPICEDB_HOST": spicedb.hostname,
-            "FLOWX_LIB_CASCLIENT_SPICEDB_PORT": str(spicedb.port),
-            "FLOWX_LIB_CASCLIENT_SPICEDB_TOKEN": os.environ["TEST_SPICEDB_TOKEN"],
-            "LLM_ENCRYPTION_MASTER_KEY": (
-                "base64:" + base64.b64encode(self.name.ljust(32).encode()).decode()
-            ),
         }
 
     # --- Its processes -----------------------------------------------------------
@@ -277,36 +232,14 @@ class Installation:
 
     def messages(self, topic=None):
         """Read the topic from its beginning to its end, as any consumer would."""
-        topic = topic or self.topic
-        consumer = Consumer(
-            {
-                "bootstrap.servers": os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"],
-                "group.id": f"reader-{uuid.uuid4().hex}",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-            }
-        )
-        left = set(consumer.list_topics(topic, timeout=20).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, each, 0) for each in left])
-        found, deadline = [], time.monotonic() + 60
-        while left and time.monotonic() < deadline:
-            message = consumer.poll(1)
-            if message is None:
-                continue
-            if message.error():
-                left.discard(message.partition())
-                continue
-            found.append(
-                Message(
-                    message.key().decode(),
-                    message.value(),
-                    {name: text.decode() for name, text in message.headers()},
-                )
+        return [
+            Message(
+                message.key().decode(),
+                message.value(),
+                {name: text.decode() for name, text in message.headers()},
             )
-        consumer.close()
-        assert not left, "the topic could not be read to its end"
-        return found
+            for message in read_topic(topic or self.topic)
+        ]
 
     def created(self):
         """Return the organization.created messages, once there is one."""

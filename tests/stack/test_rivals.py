@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from .installation import EMAIL, Administrator, postgresql
+from tests.real_services import postgresql
+
+from .installation import EMAIL, Administrator
 
 pytestmark = pytest.mark.services
 
