@@ -179,11 +179,11 @@ def _key(limit, request, now):
 
 def _refuse(request, limit, now):
     seconds = _seconds_left(limit, now)
-    detail = f"Too many tries. Wait {seconds} seconds, and check what you send."
     if is_api(request.path):
+        detail = f"Too many tries. Wait {seconds} seconds, and check what you send."
         response = problem_response(request, 429, "too_many_requests", detail)
     else:
-        page = {"detail": detail, "path": request.path}
+        page = {"seconds": seconds, "path": request.path}
         response = render(request, "too_many.html", page, status=429)
     response["Retry-After"] = str(seconds)
     _show(response, limit, 0, now)

@@ -17,7 +17,7 @@ from .models import Delivery, Event, Stream
 logger = logging.getLogger(__name__)
 
 TOMBSTONE = "event.skipped"
-BATCH_SIZE = 2000  # events
+BATCH_SIZE = 4000  # events
 BATCH_BYTES = 32 * 1024 * 1024  # at least one event is taken, whatever its size
 
 
@@ -119,7 +119,6 @@ def messages_of(deliveries):
     # Not as model instances: those cost more than everything else together here.
     rows = owed.order_by("event_id").values_list(
         "stream__topic",
-        "event__organization_id",
         "event__value",
         "event__headers",
         "skip_reason",
@@ -135,11 +134,11 @@ def _ids(deliveries):
     return RawSQL("SELECT unnest(%s::bigint[])", [ids])
 
 
-def _message(topic, organization_id, value, headers, skip_reason):
-    value = bytes(value)
+def _message(topic, value, headers, skip_reason):
+    key, value = headers["Fx-Organization-Id"].encode(), bytes(value)
     if skip_reason:
         value, headers = _tombstone(value, headers, skip_reason)
-    return Message(topic, str(organization_id).encode(), value, headers)
+    return Message(topic, key, value, headers)
 
 
 def _tombstone(value, headers, reason):
