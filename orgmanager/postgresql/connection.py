@@ -18,10 +18,12 @@ class Connection(psycopg.Connection):
     Gives up, and closes itself, when there is no answer.
 
     That is after settings.DATABASE_ANSWER_TIMEOUT, in seconds: a little later than
-    the server's own limit of a statement. Who raises that limit raises both.
+    the server's own limit of a statement. Who raises that limit raises both, for
+    one connection by ``answer_timeout``.
     """
 
-    _limit = None  # seconds, where it is another than the setting's
+    answer_timeout = None  # seconds, where it is another than the setting's
+    _limit = None  # seconds, while something is done that has its own
 
     def execute(self, query, *args, **options):
         if query != "":
@@ -35,7 +37,7 @@ class Connection(psycopg.Connection):
     def wait(self, gen, *args, timeout=None, **options):
         if timeout is not None:  # the caller's own, say of notifies()
             return super().wait(gen, *args, timeout=timeout, **options)
-        limit = self._limit or settings.DATABASE_ANSWER_TIMEOUT
+        limit = self._limit or self.answer_timeout or settings.DATABASE_ANSWER_TIMEOUT
         deadline = time.monotonic() + limit
         try:
             return super().wait(gen, *args, timeout=limit, **options)
