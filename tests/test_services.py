@@ -1,14 +1,17 @@
 """What starts the real services: processes, ports, secrets, and what it says."""
 
+import os
 import socket
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from deploy.services import programs
+from deploy.services import pins, programs
 from deploy.services.pins import PORTS
 from deploy.services.processes import Process
 from deploy.services.refusal import Refusal
@@ -18,6 +21,7 @@ from deploy.services.state import PORT_STEP, State
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="It reads /proc.")
 
 PATIENCE = 10  # seconds
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -187,3 +191,42 @@ def test_port_that_was_fixed_and_is_taken_is_refused(tmp_path):
         state = State(tmp_path, environment={"ORGMANAGER_REDIS_PORT": str(port)})
         with pytest.raises(Refusal, match=f"ORGMANAGER_REDIS_PORT={port}.*taken"):
             state.choose_ports(["redis"])
+
+
+# --- In containers, where nothing can be installed ---------------------------
+
+
+def test_containers_run_the_same_versions_on_the_same_ports():
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+    services = compose["services"]
+    images = {name: each["image"].split(":")[1] for name, each in services.items()}
+    assert images["kafka"] == pins.KAFKA
+    assert images["keycloak"] == pins.KEYCLOAK
+    assert images["spicedb"] == pins.SPICEDB
+    for name, service in services.items():
+        (port,) = service["ports"]
+        assert port.startswith(f"127.0.0.1:{pins.PORTS[name]}:")
+
+
+def test_variables_for_containers_are_taken_and_name_real_systems(tmp_path):
+    code = (
+        "from orgmanager import settings as s; "
+        "print(*s.BROKER['bootstrap_servers'], s.IDENTITY['server_url'], "
+        "s.AUTHORIZATION['port'], s.DATABASES['default']['PORT'])"
+    )
+    script = 'set -a; . deploy/compose.env; exec "$0" -c "$1"'
+    done = subprocess.run(
+        ["bash", "-euc", script, sys.executable, code],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "ORGMANAGER_VAR_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    kafka, keycloak = pins.PORTS["kafka"], pins.PORTS["keycloak"]
+    assert done.stdout.split() == [
+        f"127.0.0.1:{kafka}",
+        f"http://127.0.0.1:{keycloak}",
+        str(pins.PORTS["spicedb"]),
+        str(pins.PORTS["postgresql"]),
+    ]

@@ -140,7 +140,7 @@ def _install(packages):
         raise Refusal(
             f"Missing: {wanted}. They are installed on Debian as root only. "
             f"Install them, or use containers: {COMPOSE} serves PostgreSQL, Redis, "
-            "Kafka, Keycloak and SpiceDB."
+            "Kafka, Keycloak and SpiceDB, and deploy/compose.env has the variables."
         )
     sys.stderr.write(f"Installing {wanted} ...\n")
     environment = os.environ | {
