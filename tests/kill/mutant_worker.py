@@ -38,6 +38,7 @@ class LastIdRelay(relay.Relay):
 
     def mark(self, deliveries):
         time.sleep(DELAY)
+        super().mark(deliveries)
         self.last_id = deliveries[-1].event_id
 
 
