@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def state(tmp_path):
+def state(tmp_path, monkeypatch):
+    monkeypatch.setattr("deploy.services.state.PORT_PATIENCE", 0.3)
     return State(tmp_path / "var", environment={})
 
 

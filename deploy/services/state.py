@@ -80,19 +80,14 @@ class State:
     def _free_port(self, name, ports):
         variable = f"ORGMANAGER_{name.upper().replace('-', '_')}_PORT"
         if fixed := self._environment.get(variable):
-            if not _is_free(int(fixed)):
+            if not _becomes_free(int(fixed)):
                 raise Refusal(f"{variable}={fixed}, and that port is taken.")
             return int(fixed)
         others = {port for other, port in ports.items() if other != name}
         first = PORTS[name]
         candidates = range(first, first + PORT_STEP * PORT_TRIES, PORT_STEP)
-        if name in ports and ports[name] not in others:
-            # Clients know the last one; after a kill it can be busy for a moment.
-            deadline = time.monotonic() + PORT_PATIENCE
-            while time.monotonic() < deadline:
-                if _is_free(ports[name]):
-                    return ports[name]
-                time.sleep(0.1)
+        if name in ports and ports[name] not in others and _becomes_free(ports[name]):
+            return ports[name]  # the one that clients know
         for port in candidates:
             if port not in others and _is_free(port):
                 return port
@@ -111,6 +106,16 @@ def write_private(file, text):
     with os.fdopen(descriptor, "w") as opened:
         opened.write(text)
     draft.replace(file)
+
+
+def _becomes_free(port):
+    """Say whether ``port`` is free soon: after a kill it can be busy for a moment."""
+    deadline = time.monotonic() + PORT_PATIENCE
+    while not _is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _is_free(port):
