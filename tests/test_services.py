@@ -186,12 +186,12 @@ def test_port_is_kept_while_it_is_free_and_left_when_it_is_taken(state):
         assert state.port("redis") != first
 
 
-def test_port_that_was_fixed_and_is_taken_is_refused(tmp_path):
+def test_port_that_was_fixed_and_is_taken_is_refused(state, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        state = State(tmp_path, environment={"ORGMANAGER_REDIS_PORT": str(port)})
+        fixed = State(tmp_path, environment={"ORGMANAGER_REDIS_PORT": str(port)})
         with pytest.raises(Refusal, match=f"ORGMANAGER_REDIS_PORT={port}.*taken"):
-            state.choose_ports(["redis"])
+            fixed.choose_ports(["redis"])
 
 
 # --- In containers, where nothing can be installed ---------------------------
