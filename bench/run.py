@@ -121,12 +121,9 @@ def _bare_producer(bootstrap, topic):
             "allow.auto.create.topics": False,
         }
     )
-    (created,) = (
-        AdminClient({"bootstrap.servers": bootstrap})
-        .create_topics([NewTopic(topic, num_partitions=6)])
-        .values()
-    )
-    created.result(30)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for created in admin.create_topics([NewTopic(topic, num_partitions=6)]).values():
+        created.result(30)
     producer.init_transactions(30)
 
     def send(count, value=b"x" * 700, headers=()):
