@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,26 @@ class Breaker:
         self._failures = 0
         self._next_try_at = 0
         self._reason = ""
+
+    @contextmanager
+    def asking(self, *, silence, answers=(), refusal):
+        """
+        Ask in this block, if anybody may, and report how it went.
+
+        Shapes: ``silence``: exceptions that mean no answer came, ``answers`` those
+        that are one; ``refusal``: what is raised, with a sentence, to who may not.
+        """
+        if not self.may_ask():
+            raise refusal(self.refusal())
+        try:
+            yield
+        except silence as error:
+            self.fail(error)
+            raise
+        except answers:
+            self.succeed()
+            raise
+        self.succeed()
 
     def may_ask(self):
         """Return whether to ask now; whoever is told yes reports how it went."""

@@ -36,16 +36,9 @@ class Client(Redis):
     """
 
     def execute_command(self, *args, **options):
-        breaker = self.connection_pool.breaker
-        if not breaker.may_ask():
-            raise ConnectionError(breaker.refusal())
-        try:
-            answer = super().execute_command(*args, **options)
-        except (ConnectionError, TimeoutError) as error:
-            breaker.fail(error)
-            raise
-        except RedisError:  # a refusal is an answer
-            breaker.succeed()
-            raise
-        breaker.succeed()
-        return answer
+        with self.connection_pool.breaker.asking(
+            silence=(ConnectionError, TimeoutError),
+            answers=RedisError,
+            refusal=ConnectionError,
+        ):
+            return super().execute_command(*args, **options)

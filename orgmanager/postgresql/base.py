@@ -34,12 +34,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.alias,
             Breaker("PostgreSQL", failures=FAILURES, pause=PAUSE, patience=PATIENCE),
         )
-        if not breaker.may_ask():
-            raise psycopg.OperationalError(breaker.refusal())
-        try:
-            connection = super().get_new_connection(conn_params)
-        except psycopg.OperationalError as error:
-            breaker.fail(error)
-            raise
-        breaker.succeed()
-        return connection
+        down = psycopg.OperationalError
+        with breaker.asking(silence=down, refusal=down):
+            return super().get_new_connection(conn_params)

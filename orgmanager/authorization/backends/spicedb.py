@@ -137,20 +137,15 @@ class Authorization(BaseAuthorization):
             permission=permission,
             subject=SubjectReference(object=_object(USER, subject_id)),
         )
-        if not self._breaker.may_ask():
-            raise Unavailable(self._breaker.refusal())
-        try:
-            with self._translated("check a permission"):
-                response = self._call(
-                    self._permissions.CheckPermission, request, self._timeout
-                )
-        except NoAnswer as error:
-            self._breaker.fail(error)
-            raise
-        except DomainError:  # a refusal is an answer
-            self._breaker.succeed()
-            raise
-        self._breaker.succeed()
+        with (
+            self._breaker.asking(
+                silence=NoAnswer, answers=DomainError, refusal=Unavailable
+            ),
+            self._translated("check a permission"),
+        ):
+            response = self._call(
+                self._permissions.CheckPermission, request, self._timeout
+            )
         granted = CheckPermissionResponse.PERMISSIONSHIP_HAS_PERMISSION
         return response.permissionship == granted
 
