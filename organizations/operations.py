@@ -12,7 +12,6 @@ import uuid
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -126,16 +125,10 @@ def resume_registration(registration):
 
     Nothing is recorded: whoever has the token may ask as often as they like.
     """
-    resumed = WorkOrder.objects.filter(
+    parked = WorkOrder.objects.filter(
         organization_id=registration.organization_id, state=WorkOrder.State.PARKED
-    ).update(
-        state=WorkOrder.State.DUE,
-        generation=F("generation") + 1,
-        due_at=timezone.now(),
-        attempts=0,
-        error="",
-        error_code="",
     )
+    resumed = parked.retry()
     if resumed:
         logger.info("%s: %d steps are tried again.", registration, resumed)
 

@@ -137,14 +137,7 @@ class WorkOrderQuerySet(models.QuerySet):
         There is one row per destination and object: asking again raises its
         generation, and what was asked before is answered by the same call.
         """
-        now = timezone.now()
-        changes = {
-            "generation": F("generation") + 1,
-            "state": WorkOrder.State.DUE,
-            "due_at": now,
-            "attempts": 0,
-            "error": "",
-            "error_code": "",
+        changes = _asked_anew() | {
             "urgent": urgent,
             "trace_parent": trace_parent.get(),
         }
@@ -155,6 +148,10 @@ class WorkOrderQuerySet(models.QuerySet):
         self.bulk_create([row], ignore_conflicts=True)
         self.filter(**key).update(**changes)
 
+    def retry(self):
+        """Set these orders going now, for who asked first; return how many."""
+        return self.update(**_asked_anew())
+
     def unfinished(self):
         """Orders that still have to reach their system, parked ones included."""
         return self.exclude(state=WorkOrder.State.DONE)
@@ -163,6 +160,17 @@ class WorkOrderQuerySet(models.QuerySet):
         """Orders that may be taken now: due, and leased by nobody alive."""
         free = Q(leased_until=None) | Q(leased_until__lte=now)
         return self.filter(free, state=WorkOrder.State.DUE, due_at__lte=now)
+
+
+def _asked_anew():
+    return {
+        "generation": F("generation") + 1,
+        "state": WorkOrder.State.DUE,
+        "due_at": timezone.now(),
+        "attempts": 0,
+        "error": "",
+        "error_code": "",
+    }
 
 
 class WorkOrder(models.Model):
