@@ -1,5 +1,12 @@
 """What can go wrong, by meaning; doors decide how each meaning is shown."""
 
+from django.db import InterfaceError, OperationalError
+from psycopg_pool import PoolTimeout
+
+# What fails because of the database's state, so that trying again may help. Other
+# database errors are bugs of ours.
+DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeout)
+
 
 class DomainError(Exception):
     """

@@ -17,13 +17,12 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db import InterfaceError, InternalError, OperationalError
+from django.db import InternalError
 from django.http import Http404, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.views import defaults
 from psycopg.errors import IdleInTransactionSessionTimeout
-from psycopg_pool import PoolTimeout
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -43,9 +42,6 @@ MAX_INSTANCE = 500  # characters
 _API = re.compile(r"/(?:org/)?api(?:/|\Z)|/(?:realms|actuator)(?:/|\Z)")
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
 
-# What fails because of the database's state, so that trying again may help. Other
-# database errors are bugs of ours.
-_DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeout)
 _MALFORMED = (
     BadRequest,
     SuspiciousOperation,
@@ -105,7 +101,7 @@ def describe(exc):
     """Return (status, code, detail, errors, headers) for ``exc``, or None: a bug."""
     if isinstance(exc, errors.DomainError):
         return _from_domain(exc)
-    if isinstance(exc, _DATABASE_DOWN) or _was_frozen(exc):
+    if isinstance(exc, errors.DATABASE_DOWN) or _was_frozen(exc):
         logger.error("The database failed: %s", type(exc).__name__, exc_info=exc)
         detail = (
             "The database does not answer. Try again; where you changed something, "

@@ -5,14 +5,13 @@ import random
 import time
 from datetime import timedelta
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 from django.db.models import F
 from django.utils import timezone
-from psycopg_pool import PoolTimeout
 
 from ..context import trace_parent
 from ..deadlines import until
-from ..errors import DomainError, Unavailable
+from ..errors import DATABASE_DOWN, DomainError, Unavailable
 from .counters import timed_work
 from .models import WorkOrder
 
@@ -23,8 +22,6 @@ LONGEST_PAUSE = 30  # seconds between two tries; somebody may be waiting
 WAIT = 1.0  # seconds that an order waits for another, unless that wakes it
 POLL_INTERVAL = 0.05  # seconds, while a door waits for its own orders
 TROUBLE_PAUSE = 0.5  # seconds, while a door waits for the database
-
-DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 # destination -> function(object_id); the apps register theirs when they are ready
 HANDLERS = {}
@@ -55,7 +52,7 @@ def run_one(*, organization_id=None):
     if order is not None:
         try:
             _run(order)
-        except DATABASE_AWAY:
+        except DATABASE_DOWN:
             _kept.add((order.pk, order.fence))
             raise
     return order
@@ -79,7 +76,7 @@ def run_for(organization_id, *, deadline):
     while True:
         try:
             is_done = _run_for(organization_id, deadline)
-        except DATABASE_AWAY as error:
+        except DATABASE_DOWN as error:
             if time.monotonic() >= deadline:
                 raise
             logger.warning("The database failed and is waited for: %s", error)
