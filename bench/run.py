@@ -27,7 +27,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.services import pins
 from tests import real_services
 from tests.kill.fire import ServicesRun
-from tests.stack.installation import Administrator
+from tests.real_services import Administrator
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results.json"

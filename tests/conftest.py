@@ -104,3 +104,14 @@ def make_user(db):
 def api():
     """A client of the REST API that nobody has signed in."""
     return APIClient()
+
+
+@pytest.fixture
+def clock():
+    """A clock that stands still until somebody moves ``clock.now``."""
+
+    def read():
+        return read.now
+
+    read.now = 1_000.0
+    return read

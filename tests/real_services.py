@@ -4,13 +4,18 @@ The five real services, as tests use them: addresses, and what is really there.
 `make test` starts them and sets the variables whose names begin with ``TEST_``.
 """
 
+import json
 import os
+import socket
 import time
 import uuid
 from urllib.parse import urlsplit
 
 import psycopg
+import requests
 from confluent_kafka import Consumer, TopicPartition
+
+CALL_TIMEOUT = 30  # seconds of a call to Keycloak's admin API
 
 
 def postgresql(database=None):
@@ -102,3 +107,75 @@ def read_topic(topic, *, timeout=60):
     consumer.close()
     assert not left, "the topic could not be read to its end"
     return found
+
+
+def free_port():
+    """Return a port of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Administrator:
+    """Keycloak's own administrator, who sees every realm; for a minute."""
+
+    def __init__(self):
+        self.url = os.environ["TEST_KEYCLOAK_URL"]
+        answer = requests.post(
+            f"{self.url}/realms/master/protocol/openid-connect/token",
+            data={
+                "grant_type": "password",
+                "client_id": "admin-cli",
+                "username": "admin",
+                "password": os.environ["TEST_KEYCLOAK_ADMIN_PASSWORD"],
+            },
+            timeout=CALL_TIMEOUT,
+        )
+        self._headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def call(self, method, path, body=None, **options):
+        """Return what the admin API says; ``options`` as request() takes them."""
+        answer = self.request(method, path, body, **options)
+        return answer.json() if answer.content else None
+
+    def request(self, method, path, body=None, *, accept=(200, 201, 204)):
+        """Call the admin API; ``accept``: the statuses that are no failure."""
+        answer = requests.request(
+            method,
+            f"{self.url}/admin{path}",
+            json=body,
+            headers=self._headers,
+            timeout=CALL_TIMEOUT,
+        )
+        assert answer.status_code in accept, (method, path, answer.text)
+        return answer
+
+    def realms(self):
+        """Return {name: our marker or None} of all realms there are."""
+        brief = self.call("GET", "/realms?briefRepresentation=true")
+        names = [each["realm"] for each in brief]
+        return {name: self.marker(name) for name in names}
+
+    def names(self):
+        brief = self.call("GET", "/realms?briefRepresentation=true")
+        return {each["realm"] for each in brief}
+
+    def marker(self, name):
+        realm = self.call("GET", f"/realms/{name}")
+        return (realm.get("attributes") or {}).get("orgmanager.marker")
+
+    def export(self, name):
+        """Return all that an export of the realm holds, in an order of its own."""
+        what = "exportClients=true&exportGroupsAndRoles=true"
+        return _sorted(self.call("POST", f"/realms/{name}/partial-export?{what}"))
+
+
+def _sorted(value):
+    """Return ``value`` with every list sorted: Keycloak's come in any order."""
+    if isinstance(value, dict):
+        return {name: _sorted(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return sorted(
+            map(_sorted, value), key=lambda each: json.dumps(each, sort_keys=True)
+        )
+    return value

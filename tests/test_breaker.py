@@ -13,17 +13,6 @@ PAUSE = 10
 
 
 @pytest.fixture
-def clock():
-    """A clock that stands still until somebody moves ``clock.now``."""
-
-    def read():
-        return read.now
-
-    read.now = 1_000.0
-    return read
-
-
-@pytest.fixture
 def breaker(clock):
     return Breaker("It", failures=3, pause=PAUSE, clock=clock)
 

@@ -45,17 +45,6 @@ def make_provider():
 
 
 @pytest.fixture
-def clock():
-    """A clock that stands still until somebody moves ``clock.now``."""
-
-    def read():
-        return read.now
-
-    read.now = 1_000.0
-    return read
-
-
-@pytest.fixture
 def keys(provider, clock):
     return RealmKeys(provider, clock=clock)
 

@@ -2,7 +2,6 @@
 
 import os
 import uuid
-from contextlib import suppress
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import urljoin
@@ -16,6 +15,7 @@ from organizations.models import Membership, Organization, User
 from orgmanager.operators.models import Operator
 
 from ..conftest import ADMIN, PASSWORD
+from ..real_services import Administrator
 from .test_sign_in import is_signed_in, point_at, refusal
 
 pytestmark = pytest.mark.services
@@ -36,28 +36,14 @@ def keycloak(settings):
         "timeout": TIMEOUT,
     }
     settings.SERVICE_ACCOUNT_REALM = str(uuid.uuid4())
-    form = {
-        "grant_type": "password",
-        "client_id": "admin-cli",
-        "username": "admin",
-        "password": os.environ["TEST_KEYCLOAK_ADMIN_PASSWORD"],
-    }
-    token = f"{url}/realms/master/protocol/openid-connect/token"
 
-    def call(method, path, body=None):
-        found = requests.post(token, data=form, timeout=TIMEOUT).json()
-        headers = {"Authorization": f"Bearer {found['access_token']}"}
-        answer = requests.request(
-            method, f"{url}/admin{path}", json=body, headers=headers, timeout=TIMEOUT
-        )
-        answer.raise_for_status()
-        return answer
+    def call(*request, **options):
+        return Administrator().request(*request, **options)
 
     realms = [settings.SERVICE_ACCOUNT_REALM]
     yield SimpleNamespace(url=url, call=call, realms=realms)
     for realm in realms:
-        with suppress(requests.HTTPError):  # it was never made
-            call("DELETE", f"/realms/{realm}")
+        call("DELETE", f"/realms/{realm}", accept=(204, 404))  # perhaps never made
 
 
 @pytest.fixture

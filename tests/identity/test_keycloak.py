@@ -20,6 +20,7 @@ from orgmanager.identity.backends import keycloak
 from orgmanager.identity.exceptions import RealmConflict
 from orgmanager.identity.passwords import hash_password
 from orgmanager.realm_keys import RETRY_INTERVAL, RealmKeys, UnknownKey
+from tests.real_services import Administrator
 
 pytestmark = pytest.mark.services
 
@@ -73,23 +74,7 @@ def identity(make_identity):
 @pytest.fixture
 def administrator(url):
     """Return a function that calls the admin API as Keycloak's administrator."""
-    form = {
-        "grant_type": "password",
-        "client_id": "admin-cli",
-        "username": "admin",
-        "password": os.environ["TEST_KEYCLOAK_ADMIN_PASSWORD"],
-    }
-    answer = post(f"{url}/realms/master/protocol/openid-connect/token", form)
-    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-
-    def call(method, path, body=None):
-        answer = requests.request(
-            method, f"{url}/admin{path}", json=body, headers=headers, timeout=TIMEOUT
-        )
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    return call
+    return Administrator().call
 
 
 @pytest.fixture
@@ -151,8 +136,8 @@ def make_realm(credential, administrator):
 
     yield make
     for name in names:
-        with suppress(requests.HTTPError):  # it was deleted, or never made
-            administrator("DELETE", f"/realms/{name}")
+        # It may have been deleted, or never made.
+        administrator("DELETE", f"/realms/{name}", accept=(204, 404))
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import pytest
 
 from orgmanager.outbox import work
 
+from ..real_services import Administrator
 from ..stack.conftest import make_installation, template  # noqa: F401  fixtures
-from ..stack.installation import EMAIL, Administrator
+from ..stack.installation import EMAIL
 from . import first_run
 from .first_run import FirstRun, plan, verdict
 

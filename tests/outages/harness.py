@@ -8,7 +8,6 @@ process with its threads, so that what it remembers is the same for every reques
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +22,7 @@ from urllib.parse import urlsplit
 import requests
 
 from tests import real_services
-from tests.real_services import postgresql
+from tests.real_services import Administrator, free_port, postgresql
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "Correct-Horse-7"
@@ -222,24 +221,8 @@ class Installation:
         return answer.json()["access_token"]
 
     def administer(self, method, path, body=None):
-        """Call Keycloak's admin API as its administrator."""
-        form = {
-            "grant_type": "password",
-            "client_id": "admin-cli",
-            "username": "admin",
-            "password": os.environ["TEST_KEYCLOAK_ADMIN_PASSWORD"],
-        }
-        master = f"{self.keycloak}/realms/master/protocol/openid-connect/token"
-        token = requests.post(master, data=form, timeout=TIMEOUT).json()["access_token"]
-        answer = requests.request(
-            method,
-            f"{self.keycloak}/admin{path}",
-            json=body,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=TIMEOUT,
-        )
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+        """Call Keycloak's admin API; a token for it lasts a minute."""
+        return Administrator().call(method, path, body)
 
     def connect(self):
         """Return a connection of the test's own to its database."""
@@ -252,12 +235,6 @@ class Installation:
             self.administer("DELETE", f"/realms/{realm}")
         with postgresql() as connection:
             connection.execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(happened, *, timeout=PATIENCE, pause=0.05):

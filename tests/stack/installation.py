@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -40,7 +39,7 @@ from confluent_kafka.admin import AdminClient
 from deploy.services import programs
 from orgmanager.licence_server.backends.local import LicenceServer
 from tests import real_services
-from tests.real_services import postgresql, read_topic
+from tests.real_services import Administrator, free_port, postgresql, read_topic
 
 ROOT = Path(__file__).resolve().parents[2]
 REDIS_NUMBER = 5  # of the database that no other test uses
@@ -67,7 +66,7 @@ class Installation:
         self.service_accounts = str(uuid.uuid4())
         self.topic = f"ai.flowx.{self.name}.organization.events.v1"
         self.web_processes = web_processes
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.processes = {}
         copy = f' TEMPLATE "{template}"' if template else ""
@@ -272,54 +271,6 @@ class Installation:
         return done.stdout
 
 
-class Administrator:
-    """Keycloak's own administrator, who sees every realm."""
-
-    def __init__(self):
-        self.url = os.environ["TEST_KEYCLOAK_URL"]
-        answer = requests.post(
-            f"{self.url}/realms/master/protocol/openid-connect/token",
-            data={
-                "grant_type": "password",
-                "client_id": "admin-cli",
-                "username": "admin",
-                "password": os.environ["TEST_KEYCLOAK_ADMIN_PASSWORD"],
-            },
-            timeout=CALL_TIMEOUT,
-        )
-        self._headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-
-    def call(self, method, path, body=None, *, accept=(200, 201, 204)):
-        answer = requests.request(
-            method,
-            f"{self.url}/admin{path}",
-            json=body,
-            headers=self._headers,
-            timeout=CALL_TIMEOUT,
-        )
-        assert answer.status_code in accept, (method, path, answer.text)
-        return answer.json() if answer.content else None
-
-    def realms(self):
-        """Return {name: our marker or None} of all realms there are."""
-        brief = self.call("GET", "/realms?briefRepresentation=true")
-        names = [each["realm"] for each in brief]
-        return {name: self.marker(name) for name in names}
-
-    def names(self):
-        brief = self.call("GET", "/realms?briefRepresentation=true")
-        return {each["realm"] for each in brief}
-
-    def marker(self, name):
-        realm = self.call("GET", f"/realms/{name}")
-        return (realm.get("attributes") or {}).get("orgmanager.marker")
-
-    def export(self, name):
-        """Return all that an export of the realm holds, in an order of its own."""
-        what = "exportClients=true&exportGroupsAndRoles=true"
-        return _sorted(self.call("POST", f"/realms/{name}/partial-export?{what}"))
-
-
 class SpiceDB:
     """SpiceDB by its own client."""
 
@@ -374,17 +325,6 @@ def subject_of(token):
     return json.loads(base64.urlsafe_b64decode(f"{part}=="))["sub"]
 
 
-def _sorted(value):
-    """Return ``value`` with every list sorted: Keycloak's come in any order."""
-    if isinstance(value, dict):
-        return {name: _sorted(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return sorted(
-            map(_sorted, value), key=lambda each: json.dumps(each, sort_keys=True)
-        )
-    return value
-
-
 def traces(secret):
     """Return the forms in which ``secret`` could stand somewhere, as one pattern."""
     plain = secret.encode()
@@ -393,9 +333,3 @@ def traces(secret):
         encoded = base64.b64encode(b"x" * offset + plain)
         forms.add(encoded[4 : len(encoded) - 4])
     return re.compile(b"|".join(re.escape(form) for form in forms), re.IGNORECASE)
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -11,7 +11,9 @@ from authzed.api.v1 import (
     WriteRelationshipsRequest,
 )
 
-from .installation import EMAIL, Administrator, SpiceDB, subject_of, traces
+from tests.real_services import Administrator
+
+from .installation import EMAIL, SpiceDB, subject_of, traces
 
 pytestmark = pytest.mark.services
 

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.real_services import postgresql
+from tests.real_services import Administrator, postgresql
 
-from .installation import EMAIL, Administrator
+from .installation import EMAIL
 
 pytestmark = pytest.mark.services
 
